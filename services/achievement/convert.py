@@ -79,11 +79,15 @@ def _streak_changes(effects: Effects, path: str, violations: Violations) -> tupl
         for name, value in (("length", change.length), ("longest", change.longest)):
             if value < 0:
                 violations.add(f"{where}.{name}", "must not be negative")
-        reaches = tuple(
-            (reach.length, _first_reach(reach, f"{where}.first_reaches[{at}].reach", violations))
-            for at, reach in enumerate(change.first_reaches)
+        told = StreakChange(
+            change.streak,
+            change.version,
+            change.length,
+            change.longest,
+            _first_reaches(change, where, violations),
+            granted_before=_granted(change.arrivals_before, f"{where}.arrivals_before", violations),
+            granted_after=_granted(change.arrivals_after, f"{where}.arrivals_after", violations),
         )
-        told = StreakChange(change.streak, change.version, change.length, change.longest, reaches)
         changes[told.streak] = _after(changes.get(told.streak), told)
     return tuple(changes.values())
 
@@ -93,8 +97,31 @@ def _after(known: StreakChange | None, told: StreakChange) -> StreakChange:
     if known is None:
         return told
     older, newer = sorted((known, told), key=lambda change: change.version)
+    # Neither tells what the other one did to what was granted when.
     return replace(
-        newer, first_reaches=tuple({**dict(older.first_reaches), **dict(newer.first_reaches)}.items())
+        newer,
+        first_reaches=tuple({**dict(older.first_reaches), **dict(newer.first_reaches)}.items()),
+        granted_before={},
+        granted_after={},
+    )
+
+
+def _granted(messages: Sequence[streak_pb2.Arrival], path: str, violations: Violations) -> dict[int, Reach]:
+    """By length, with which event it was reached when it first was."""
+    found: dict[int, Reach] = {}
+    for index, message in enumerate(messages):
+        for length, reach in _first_reaches(message, f"{path}[{index}]", violations):
+            if reach is not None:
+                found.setdefault(length, reach)
+    return found
+
+
+def _first_reaches(
+    message: streak_pb2.StreakChange | streak_pb2.Arrival, path: str, violations: Violations
+) -> tuple[tuple[int, Reach | None], ...]:
+    return tuple(
+        (reach.length, _first_reach(reach, f"{path}.first_reaches[{at}].reach", violations))
+        for at, reach in enumerate(message.first_reaches)
     )
 
 

@@ -10,6 +10,8 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 MAX_PERIODS: Final = 100_000
 """Period changes of one streak change."""
+MAX_ARRIVALS: Final = 1_000
+"""Of events, by which a correction tells what was granted when."""
 
 MAX_TRIGGERS: Final = 200
 MAX_LEVELS: Final = 200

@@ -9,7 +9,7 @@ from laurel.points.v1 import points_pb2
 from laurel.points.v1 import points_service_pb2 as pb
 from laurel.streak.v1 import streak_pb2
 
-from services.points.config import MAX_PERIODS
+from services.points.config import MAX_ARRIVALS, MAX_PERIODS
 from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain.account import EMPTY_ACCOUNT
 from services.points.domain.definitions import PointsSystem
@@ -77,16 +77,40 @@ def _streak_changes(
             continue
         change, where = effect.change, f"{path}[{index}].change"
         check_key(change.streak, f"{where}.streak", violations)
-        if len(change.period_changes) > MAX_PERIODS:
-            violations.add(f"{where}.period_changes", f"must have at most {MAX_PERIODS} changes")
-            continue
-        periods = (
-            _period_change(period, f"{where}.period_changes[{number}]", violations)
-            for number, period in enumerate(change.period_changes)
+        changes.append(
+            StreakChange(
+                change.streak,
+                _period_changes(change, where, violations),
+                change.version,
+                arrivals_before=_arrivals(change.arrivals_before, f"{where}.arrivals_before", violations),
+                arrivals_after=_arrivals(change.arrivals_after, f"{where}.arrivals_after", violations),
+            )
         )
-        known = tuple(period for period in periods if period is not None)
-        changes.append(StreakChange(change.streak, known, change.version))
     return tuple(changes)
+
+
+def _arrivals(
+    messages: Sequence[streak_pb2.Arrival], path: str, violations: Violations
+) -> tuple[tuple[PeriodChange, ...], ...]:
+    if len(messages) > MAX_ARRIVALS:
+        violations.add(path, f"must have at most {MAX_ARRIVALS} arrivals")
+        return ()
+    return tuple(
+        _period_changes(message, f"{path}[{index}]", violations) for index, message in enumerate(messages)
+    )
+
+
+def _period_changes(
+    message: streak_pb2.StreakChange | streak_pb2.Arrival, path: str, violations: Violations
+) -> tuple[PeriodChange, ...]:
+    if len(message.period_changes) > MAX_PERIODS:
+        violations.add(f"{path}.period_changes", f"must have at most {MAX_PERIODS} changes")
+        return ()
+    periods = (
+        _period_change(period, f"{path}.period_changes[{number}]", violations)
+        for number, period in enumerate(message.period_changes)
+    )
+    return tuple(period for period in periods if period is not None)
 
 
 def _period_change(

@@ -19,6 +19,7 @@ from services.streak.domain import (
     Current,
     DateRange,
     Evaluation,
+    HistoryChange,
     Judged,
     LedgerLine,
     Overridable,
@@ -286,9 +287,17 @@ def _tell_change(message: streak_pb2.StreakChange, streak: str, change: StreakCh
     message.length = change.length
     message.longest = change.longest
     set_timestamp(message.reach_time, change.reach_time)
-    for period in change.history.periods:
+    _tell_history(message, change.history)
+    for arrival in change.arrivals.before:
+        _tell_history(message.arrivals_before.add(), arrival)
+    for arrival in change.arrivals.after:
+        _tell_history(message.arrivals_after.add(), arrival)
+
+
+def _tell_history(message: streak_pb2.StreakChange | streak_pb2.Arrival, change: HistoryChange) -> None:
+    for period in change.periods:
         _tell_period_change(message.period_changes.add(), period)
-    for first in change.history.first_reaches:
+    for first in change.first_reaches:
         known = message.first_reaches.add(length=first.length)
         if first.reach:
             _tell_reach(known.reach, first.reach)

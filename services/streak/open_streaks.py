@@ -24,6 +24,7 @@ from services.streak.domain import (
     UserStreak,
     Window,
     ZoneChange,
+    asked_since,
     bring_up_to,
     checkpoint,
     counts,
@@ -148,7 +149,7 @@ class OpenStreaks:
             self._histories[key].facts.pop(fact.entry_id, None)
         if fact is None or not _counts(streak, definition, fact):
             return self.evaluate(user_id, definition, now, moved=moved)
-        touched = touched_since(definition, streak, fact)
+        touched = min(touched_since(definition, streak, fact), asked_since(definition, fact))
         if moved:
             touched = min(touched, moved_since(definition, streak, moved.since))
         elif key not in self._histories and not is_outdated(definition, streak):

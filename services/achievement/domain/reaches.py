@@ -137,6 +137,8 @@ def _earned(achievement: Achievement, state: UserState, news: _News) -> tuple[Ch
         return ()
     known = state.reaches.get((achievement.trigger.source.key, achievement.trigger.target))
     reach = _next(achievement, source, news) if known is None else _owner(achievement, state, news)
+    if news.corrects and known is not None:
+        reach = _regranted(achievement, None, news) or reach
     if reach is None or (known is not None and not known.version):
         return ()
     return (
@@ -178,8 +180,11 @@ def _corrected(achievement: Achievement, state: UserState, news: _News) -> tuple
     target = threshold(achievement, live)
     source = state.sources.get(achievement.trigger.source)
     reach = _owner(achievement, state, news)
+    regranted = _regranted(achievement, live.entry_id, news)
     if source is not None and source.highest < target:
         grant = None
+    elif regranted is not None and target == achievement.trigger.target:
+        grant = Grant(regranted, news.fact.cause)
     elif reach is not None and reach.entry_id == live.entry_id:
         return ()
     elif entry.corrected_entry_id == live.entry_id or (
@@ -189,6 +194,20 @@ def _corrected(achievement: Achievement, state: UserState, news: _News) -> tuple
     else:
         return ()
     return passed_on(entry.user.user_id, str(entry.entry_id), achievement, live, target, grant)
+
+
+def _regranted(achievement: Achievement, entry_id: UUID | None, news: _News) -> Reach | None:
+    """To which event a completion belongs by all arrivals without the undone one, where with that it belongs to this
+    one, or to none. None where arrivals were not told, or say something else of it.
+    """
+    assert achievement.trigger.source is not None
+    target = achievement.trigger.target
+    for change in news.command.streak_changes:
+        if change.streak == achievement.trigger.source.key and not achievement.is_selective:
+            before = change.granted_before.get(target)
+            if entry_id == (before.entry_id if before else None):
+                return change.granted_after.get(target)
+    return None
 
 
 def _is_news(achievement: Achievement, state: UserState, news: _News) -> bool:

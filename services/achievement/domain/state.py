@@ -210,6 +210,12 @@ class StreakChange(Struct, frozen=True):
     longest: int
     first_reaches: tuple[tuple[int, Reach | None], ...] = ()
     """Lengths that are first reached with another event from now on, or no more."""
+    granted_before: Mapping[int, Reach] = field(default_factory=dict)
+    """Of a correction that tells of arrivals: by length, the event with which it had been reached when it first was, by
+    what had come until then.
+    """
+    granted_after: Mapping[int, Reach] = field(default_factory=dict)
+    """The same without the event that is undone."""
 
 
 class Command(Struct, frozen=True):

@@ -52,7 +52,7 @@ def entries_named(command: Command, state: UserState, triggers: Iterable[Trigger
     named |= {owner.entry_id for count in counts for one in count.passings for owner in one.owners}
     named |= {change.owner.entry_id for change in command.achievement_changes}
     for streak in command.streak_changes:
-        named.update(owner.entry_id for change in streak.period_changes for owner in change.owners)
+        named.update(owner.entry_id for owner in streak.owners)
     if command.entry.metric is not None:
         named.update(revision.entry_id for revision in command.entry.metric.revisions)
     return frozenset(named) - {command.entry.entry_id}

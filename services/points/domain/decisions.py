@@ -159,7 +159,7 @@ def days_asked(catalogue: Catalogue, state: UserState, command: Command) -> date
     dates = [local_date(entry.occur_time, entry.time_zone)]
     dates.extend(change.owner.local_date for change in command.achievement_changes)
     for streak in command.streak_changes:
-        dates.extend(owner.local_date for change in streak.period_changes for owner in change.owners)
+        dates.extend(owner.local_date for owner in streak.owners)
     return min(dates) - max(reach(catalogue.systems[key]) for key in systems)
 
 

@@ -8,6 +8,7 @@ applied, read from the definitions of that version.
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
@@ -118,6 +119,18 @@ class StreakChange(Struct, frozen=True):
     period_changes: tuple[PeriodChange, ...]
     version: int = 0
     """Grows with every change of this user's streak."""
+    arrivals_before: tuple[tuple[PeriodChange, ...], ...] = ()
+    """Of a correction: what each arrival changed with the event that is undone, oldest first, where the periods alone
+    do not tell what was granted when.
+    """
+    arrivals_after: tuple[tuple[PeriodChange, ...], ...] = ()
+    """The same without it."""
+
+    @property
+    def owners(self) -> list[Instant]:
+        """The events to which what is granted for its periods may belong."""
+        arrivals = chain.from_iterable((*self.arrivals_before, *self.arrivals_after))
+        return [owner for change in chain(self.period_changes, arrivals) for owner in change.owners]
 
 
 class AchievementChange(Struct, frozen=True):

@@ -21,12 +21,29 @@ from msgspec.structs import replace
 
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.definitions import Catalogue, ConfiguredTrigger, StreakCause, TriggerKey
-from services.points.domain.facts import Due, PeriodChange, StreakChange
+from services.points.domain.facts import Due, Instant, PeriodChange, StreakChange
 from services.points.domain.state import Owed, Passing, StreakCount, UserState
 from shared.filters import matches
 
 KEPT_PASSINGS: Final = 8
 """Of a trigger and a user: voids of one user that are under way together are few."""
+
+
+class Granted(Struct, frozen=True):
+    """What a trigger grants by the lengths after each arrival, and how far it has counted then."""
+
+    owners: Mapping[date, Instant]
+    """By period: the event that the award belongs to."""
+    count: StreakCount
+
+
+class Retold(Struct, frozen=True):
+    """What a trigger grants by all arrivals, with the event that is corrected and without it."""
+
+    periods: frozenset[date]
+    """Those that are told of."""
+    before: Granted
+    after: Granted
 
 
 class Shift(Struct, frozen=True):
@@ -45,6 +62,8 @@ class Shift(Struct, frozen=True):
     """Periods that have not qualified any more, and for which it was not due before."""
     version: int = 0
     """Of the streak, by the change."""
+    retold: Retold | None = None
+    """Of a correction, where what is granted takes more than the periods as they are now."""
 
 
 class LivePeriod(Struct, frozen=True):
@@ -66,9 +85,11 @@ class Settlement(Struct, frozen=True):
 def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Shift]:
     """What the changes mean to each trigger to which they mean something."""
     periods: dict[str, dict[date, PeriodChange]] = {}
-    versions: dict[str, int] = {}
+    newest: dict[str, StreakChange] = {}
     for change in changes:
-        versions[change.streak] = change.version
+        # Of two changes of a streak neither tells what the other one did to arrivals.
+        once = change.streak not in newest
+        newest[change.streak] = change if once else replace(change, arrivals_before=(), arrivals_after=())
         known = periods.setdefault(change.streak, {})
         for period in change.period_changes:
             known[period.start_date] = _after_one_another(known.get(period.start_date), period)
@@ -77,8 +98,33 @@ def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Sh
             cause = trigger.trigger.cause
             if isinstance(cause, StreakCause):
                 shift = _shift(trigger, cause, [those[day] for day in sorted(those)])
-                if shift != Shift(trigger, (), (), (), (), ()):
-                    yield replace(shift, version=versions[streak])
+                retold = _retold(trigger, cause, newest[streak])
+                if retold or shift != Shift(trigger, (), (), (), (), ()):
+                    yield replace(shift, version=newest[streak].version, retold=retold)
+
+
+def _retold(trigger: ConfiguredTrigger, cause: StreakCause, change: StreakChange) -> Retold | None:
+    if not change.arrivals_before and not change.arrivals_after:
+        return None
+    arrivals = (*change.arrivals_before, *change.arrivals_after)
+    return Retold(
+        frozenset(period.start_date for changes in arrivals for period in changes),
+        _as_they_came(trigger, cause, change.arrivals_before),
+        _as_they_came(trigger, cause, change.arrivals_after),
+    )
+
+
+def _as_they_came(
+    trigger: ConfiguredTrigger, cause: StreakCause, arrivals: Iterable[Sequence[PeriodChange]]
+) -> Granted:
+    owners: dict[date, Instant] = {}
+    count = StreakCount()
+    for changes in arrivals:
+        count = _moved(_shift(trigger, cause, changes), count, frozenset(owners), awards=True)
+        granted = _grantable(count)
+        owners |= {owed.start_date: owed.reach for owed in granted}
+        count = _granted(count, granted)
+    return Granted(owners, count)
 
 
 def arrived(
@@ -117,6 +163,10 @@ def corrected(
     gives: bool,
 ) -> Settlement:
     """What a correction takes back and gives. `live` are the trigger's awards; `gives`: it can award to the user."""
+    if gives and shift.retold is not None:
+        settlement = _by_arrivals(shift, shift.retold, before, live)
+        if settlement is not None:
+            return settlement
     by_period = {period.due.period: period for period in live}
     rewarded = frozenset(day for day in by_period if day is not None)
     after = _moved(shift, before, rewarded, awards=gives)
@@ -145,6 +195,39 @@ def corrected(
         count=_granted(after, granted),
         taken=(*taken, *(by_period[one.start_date] for one in passing)),
         given=tuple(sorted((*granted, *passing), key=lambda one: one.start_date)),
+    )
+
+
+def _by_arrivals(
+    shift: Shift, retold: Retold, before: StreakCount, live: Sequence[LivePeriod]
+) -> Settlement | None:
+    """The difference of what is granted by all arrivals with the event and without it. None where something else was
+    granted with it: not all has come of what belongs to it, or the trigger was another one then.
+    """
+    there = [period for period in live if period.due.period in retold.periods]
+    was, now = retold.before, retold.after
+    owned = Counter((period.due.period, period.due.owner.entry_id) for period in there)
+    if owned != Counter((day, owner.entry_id) for day, owner in was.owners.items()) or before.withdrawn:
+        return None
+    owed = [one for one in before.owed if one.start_date not in retold.periods]
+    idle = [day for day in before.idle if day not in retold.periods]
+    if len(before.owed) - len(owed) != len(was.count.owed) or len(before.idle) - len(idle) != len(
+        was.count.idle
+    ):
+        return None
+    gone = [day for day, owner in was.owners.items() if now.owners.get(day) != owner]
+    given = [Owed(day, owner) for day, owner in sorted(now.owners.items()) if was.owners.get(day) != owner]
+    taken = [period for period in there if period.due.period in gone]
+    return Settlement(
+        count=replace(
+            before,
+            due_count=before.due_count + len(shift.gained) - len(shift.lost),
+            granted_count=before.granted_count + len(given) - len(taken),
+            owed=tuple(sorted((*owed, *now.count.owed), key=lambda one: one.start_date)),
+            idle=tuple(sorted((*idle, *now.count.idle))),
+        ),
+        taken=tuple(taken),
+        given=tuple(given),
     )
 
 

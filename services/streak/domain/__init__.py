@@ -1,6 +1,7 @@
 """Streaks as pure rules (RULES 3): no clock, no I/O, no randomness, no proto."""
 
 from services.streak.domain.amnesty import Amnesty, Judged, Previewed
+from services.streak.domain.arrivals import NOT_ASKED, Arrivals, asked_since
 from services.streak.domain.by_hand import (
     NOTHING_BY_HAND,
     ByHand,
@@ -50,7 +51,6 @@ from services.streak.domain.evaluate import (
     NEVER_SEEN,
     Evaluation,
     Followed,
-    HistoryChange,
     StreakChange,
     UserStreak,
     bring_up_to,
@@ -82,6 +82,7 @@ from services.streak.domain.fold import (
 from services.streak.domain.rows import (
     FirstReach,
     FreezeReason,
+    HistoryChange,
     LedgerKey,
     LedgerLine,
     Period,
@@ -111,9 +112,11 @@ __all__ = [
     "EVERYTHING",
     "NEVER_SEEN",
     "NOTHING_BY_HAND",
+    "NOT_ASKED",
     "NO_ENTRY",
     "Amnesty",
     "Around",
+    "Arrivals",
     "ByHand",
     "Catalogue",
     "Changed",
@@ -161,6 +164,7 @@ __all__ = [
     "Window",
     "ZoneChange",
     "advance",
+    "asked_since",
     "begin",
     "bring_up_to",
     "checkpoint",

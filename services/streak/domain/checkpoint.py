@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.streak.domain.arrivals import asked_until
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, dated
@@ -83,7 +84,7 @@ class Around(Struct, frozen=True):
 
 
 BEHIND: Final = 3
-"""The facts of so many periods behind that of a fact which is taken away are looked at."""
+"""The facts of so many periods behind that of a fact which is taken away are looked at, at least."""
 _MOST_LOOKS: Final = 5
 """Each is a round trip. Then everything is read."""
 
@@ -96,10 +97,10 @@ def window_around(
     """
     anchor = state.settled.anchor if state else None
     period = definition.period_of(fact.local_date)
-    if anchor is None or anchor.period <= period + BEHIND:
+    until = max(definition.first_date(period + 1 + BEHIND), asked_until(definition, fact))
+    if anchor is None or definition.first_date(anchor.period) < until:
         return None
-    since = refold_since(definition, state, touched)
-    return Window(since, definition.first_date(period + 1 + BEHIND))
+    return Window(refold_since(definition, state, touched), until)
 
 
 def wider(

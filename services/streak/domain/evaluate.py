@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.streak.domain.arrivals import NOT_ASKED, Arrivals, as_they_came
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, Done, Override, Reset, first_day
 from services.streak.domain.checkpoint import Around, Window, inside
 from services.streak.domain.definition import StreakDefinition
@@ -28,13 +29,12 @@ from services.streak.domain.fold import (
 )
 from services.streak.domain.recorded import details_of, go_on, told_by
 from services.streak.domain.rows import (
-    FirstReach,
-    PeriodChange,
+    NO_CHANGE,
+    HistoryChange,
     PeriodStatus,
     RowChanges,
     Rows,
-    first_reaches,
-    period_changes,
+    history_change,
     row_changes,
     with_period,
 )
@@ -72,13 +72,6 @@ _FURTHEST: Final = timedelta(days=1)
 NEVER_SEEN: Final = UserStreak(0, Followed(), 0, None, None)
 
 
-class HistoryChange(Struct, frozen=True):
-    """How what is recorded differs for those who follow."""
-
-    periods: tuple[PeriodChange, ...] = ()
-    first_reaches: tuple[FirstReach, ...] = ()
-
-
 class StreakChange(Struct, frozen=True):
     """A change that others follow: absolute values with a version, and what differs in history."""
 
@@ -88,9 +81,10 @@ class StreakChange(Struct, frozen=True):
     longest: int
     reach_time: datetime
     history: HistoryChange
+    arrivals: Arrivals = NOT_ASKED
+    """Where an event is undone: what each arrival changed with it and without it, where that tells more."""
 
 
-_NO_CHANGE: Final = HistoryChange()
 _NO_ROW: Final = RowChanges()
 
 
@@ -215,7 +209,7 @@ def start(
         current,
         closed_time,
         row_changes(Rows(), rows),
-        _history_change(0, Rows(), rows),
+        history_change(0, Rows(), rows),
         extended=state.tally.reach is not None,
     )
 
@@ -236,7 +230,7 @@ def extend(
     today = today_of(definition, state, closed_time)
     if _records_nothing(definition, stored, streak.closed_time, state, today):
         _, current = close_on(definition, state, today)
-        return _evaluated(definition, streak, state, current, closed_time, _NO_ROW, _NO_CHANGE)
+        return _evaluated(definition, streak, state, current, closed_time, _NO_ROW, NO_CHANGE)
     old_rows = closed_rows(definition, stored, streak.closed_time)
     was_qualified = before.tally.period == state.tally.period and before.tally.reach is not None
     tail, current = close_on(definition, state, today)
@@ -248,7 +242,7 @@ def extend(
         current,
         closed_time,
         row_changes(old_rows, rows),
-        _history_change(stored.settled.longest, old_rows, rows),
+        history_change(stored.settled.longest, old_rows, rows),
         extended=state.tally.reach is not None and not was_qualified,
     )
 
@@ -293,7 +287,7 @@ def bring_up_to(
         current,
         closed_time,
         row_changes(old_rows, rows),
-        _history_change(settled.longest, old_rows, rows),
+        history_change(settled.longest, old_rows, rows),
     )
 
 
@@ -317,10 +311,12 @@ def refold(
     folded = fold(definition, facts, closed_time, start)
     rows = folded.rows if folded else Rows()
     state, current = (folded.state, folded.current) if folded else (None, None)
-    history = _history_change(start.longest if start else 0, stored, rows)
+    history = history_change(start.longest if start else 0, stored, rows)
+    arrivals = NOT_ASKED
     if gone is not None:
         before = Facts((*facts.events, gone), facts.zones, facts.by_hand)
         history = _with_period_of(definition, history, rows, gone, before, facts)
+        arrivals = as_they_came(definition, before, gone, closed_time, start)
     return _evaluated(
         definition,
         streak,
@@ -332,6 +328,7 @@ def refold(
         extended=fact is not None
         and _has_qualified(definition, rows, fact)
         and not _has_qualified(definition, stored, fact),
+        arrivals=arrivals,
     )
 
 
@@ -362,7 +359,7 @@ def undone_within(
     provisional, _ = close(definition, old.state, closed_time)
     before = _without(old.rows, provisional) + closed_rows(definition, streak.state, streak.closed_time)
     after = _without(new.rows, provisional) + tail
-    history = _history_change(start.longest if start else 0, before, after)
+    history = history_change(start.longest if start else 0, before, after)
     return _evaluated(
         definition,
         streak,
@@ -371,6 +368,7 @@ def undone_within(
         closed_time,
         row_changes(before, after),
         _with_period_of(definition, history, new.rows, gone, facts, live),
+        arrivals=as_they_came(definition, facts, gone, closed_time, start),
     )
 
 
@@ -408,7 +406,7 @@ def undone_by_rows(
     state = replace(stored, first_order=begun.first_order, settled=settled)
     tail, current = close(definition, state, closed_time)
     rows = joined([begun.rows, later.rows, tail])
-    history = _history_change(start.longest if start else 0, recorded, rows)
+    history = history_change(start.longest if start else 0, recorded, rows)
     return _evaluated(
         definition,
         streak,
@@ -417,6 +415,7 @@ def undone_by_rows(
         closed_time,
         row_changes(recorded, rows),
         _with_period_of(definition, history, rows, gone, facts, live),
+        arrivals=as_they_came(definition, facts, gone, closed_time, start),
     )
 
 
@@ -454,10 +453,11 @@ def _evaluated(
     rows: RowChanges,
     history: HistoryChange,
     extended: bool = False,
+    arrivals: Arrivals = NOT_ASKED,
 ) -> Evaluation:
     followed = _followed(current)
     version, change = streak.version, None
-    if history != _NO_CHANGE or followed != streak.followed:
+    if history != NO_CHANGE or followed != streak.followed or arrivals != NOT_ASKED:
         version += 1
         change = StreakChange(
             version=version,
@@ -466,21 +466,10 @@ def _evaluated(
             longest=followed.longest,
             reach_time=followed.reach_time or (current.reach_time if current else closed_time),
             history=history,
+            arrivals=arrivals,
         )
     after = UserStreak(version, followed, definition.fingerprint, closed_time, state, streak.by_hand)
     return Evaluation(after, current, rows, change, extended)
-
-
-def _history_change(longest: int, before: Rows, after: Rows) -> HistoryChange:
-    """How `after` differs from `before`, which both go on from the same; `longest` is the longest until then."""
-    if before.periods == after.periods:
-        return _NO_CHANGE
-    same = len(before.periods)
-    if after.periods[:same] == before.periods:
-        # Mostly history grows at its end.
-        longest = max(longest, *(row.length for row in before.periods)) if same else longest
-        before, after = Rows(), Rows(after.periods[same:])
-    return HistoryChange(period_changes(before, after), first_reaches(longest, before, after))
 
 
 def _followed(current: Current | None) -> Followed:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import date, datetime
 from enum import IntEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
@@ -139,6 +139,16 @@ class FirstReach(Struct, frozen=True):
     reach: Reach | None
 
 
+class HistoryChange(Struct, frozen=True):
+    """How what is recorded differs for those who follow."""
+
+    periods: tuple[PeriodChange, ...] = ()
+    first_reaches: tuple[FirstReach, ...] = ()
+
+
+NO_CHANGE: Final = HistoryChange()
+
+
 class RowChanges(Struct, frozen=True):
     """What turns one stretch of recorded history into another."""
 
@@ -202,6 +212,18 @@ def _difference(before: tuple[R, ...], after: tuple[R, ...]) -> tuple[tuple[R, .
     for row in after[same:]:
         known.pop(row.key, None)
     return written, tuple(known.values())
+
+
+def history_change(longest: int, before: Rows, after: Rows) -> HistoryChange:
+    """How `after` differs from `before`, which both go on from the same; `longest` is the longest until then."""
+    if before.periods == after.periods:
+        return NO_CHANGE
+    same = len(before.periods)
+    if after.periods[:same] == before.periods:
+        # Mostly history grows at its end.
+        longest = max(longest, *(row.length for row in before.periods)) if same else longest
+        before, after = Rows(), Rows(after.periods[same:])
+    return HistoryChange(period_changes(before, after), first_reaches(longest, before, after))
 
 
 def period_changes(before: Rows, after: Rows) -> tuple[PeriodChange, ...]:

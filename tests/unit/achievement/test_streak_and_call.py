@@ -7,7 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from services.achievement.domain import Catalogue, ChangeKind, Refusal, Status
+from services.achievement.domain.state import Reach
 from tests.unit.achievement.builders import (
+    NOON,
     Player,
     api_achievement,
     call,
@@ -130,6 +132,24 @@ def test_what_had_been_granted_before_an_earlier_event_arrived_passes_to_that_on
     assert alice.apply(other).changes == ()
     alice.apply(streak_correction(6, granted, length=3, longest=3, reached={4: None}))
     assert alice.state.completions["fortnight"].reach == earlier
+
+
+def test_without_an_event_a_completion_belongs_to_the_one_that_would_have_reached_it_as_they_came() -> None:
+    granted, last = streak_event(3, length=3, longest=3, days=3), reach("last", days=5)
+    told = streak_correction(4, granted, length=3, longest=3, reached={3: reach("earlier", days=2)})
+    (change,) = told.streak_changes
+    for with_it, without, owner in (
+        # It had been granted to the undone one, and would have been to one that came before the earlier one did.
+        (granted.entry.entry_id, last, last.entry_id),
+        # What arrivals say is not what was completed: there is more that has not come.
+        (entry_id("another"), last, entry_id("earlier")),
+    ):
+        alice = player(streak_achievement(length=3))
+        alice.apply(granted)
+        before, after = {3: Reach(with_it, NOON, NOON.date())}, {3: without}
+        retold = replace(change, granted_before=before, granted_after=after)
+        alice.apply(replace(told, streak_changes=(retold,)))
+        assert alice.state.completions["fortnight"].entry_id == owner
 
 
 def test_an_undone_event_owns_nothing_though_the_change_that_named_an_earlier_one_comes_after_its_correction() -> (

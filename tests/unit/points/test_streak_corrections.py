@@ -168,6 +168,21 @@ def test_an_award_passes_to_the_event_that_would_have_had_it_when_it_came() -> N
     assert (settled.count.due_count, settled.count.granted_count) == (1, 1)
 
 
+def test_an_award_passes_to_the_period_that_would_have_had_it_as_events_came() -> None:
+    # The 4th, the 3rd and the 2nd came in this order; without the 4th, the 3rd was due once the 2nd had come.
+    with_it = ((period(4, 0, 1),), (period(3, 0, 1), period(4, 1, 2)), (period(2, 0, 1), period(3, 1, 2)))
+    without = ((period(3, 0, 1),), (period(2, 0, 1), period(3, 1, 2)))
+    told = StreakChange("daily", (period(4, 3, 0),), 4, arrivals_before=with_it, arrivals_after=without)
+    (configured,) = CATALOGUE.by_streak["daily"]
+    (shift,) = shifts(CATALOGUE, [told])
+    live = [LivePeriod(2, due_for(configured, Owed(day(4), reach(4))), derived_id("day-3"))]
+    count = StreakCount(1, 1, owed=(Owed(day(3), reach(3)),), idle=(day(4),))
+    settled = corrected(shift, count, live, derived_id("day-4"), gives=True)
+    assert settled.taken == tuple(live)
+    assert settled.given == (Owed(day(3), reach(3)),)
+    assert (settled.count.owed, settled.count.idle) == ((), ())
+
+
 def first_to_qualify(arrived: Iterable[tuple[int, int]]) -> Instant | None:
     """With which event a period of a threshold of 2 qualified when it did: by the order in which events came."""
     there: list[tuple[int, int]] = []

@@ -806,6 +806,8 @@ class StreakChange(_message.Message):
     REACH_TIME_FIELD_NUMBER: _builtins.int
     PERIOD_CHANGES_FIELD_NUMBER: _builtins.int
     FIRST_REACHES_FIELD_NUMBER: _builtins.int
+    ARRIVALS_BEFORE_FIELD_NUMBER: _builtins.int
+    ARRIVALS_AFTER_FIELD_NUMBER: _builtins.int
     streak: _builtins.str
     """Key of the streak."""
     version: _builtins.int
@@ -835,6 +837,17 @@ class StreakChange(_message.Message):
     def first_reaches(self) -> _containers.RepeatedCompositeFieldContainer[Global___FirstReach]:
         """Every length of which the first period that ever reached it changed, ascending."""
 
+    @_builtins.property
+    def arrivals_before(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arrival]:
+        """Where an event was undone, and another one that came later than it was earlier than one that was there: how the streak
+        changed with each arrival around then, oldest first, with the undone event. What was granted follows from it
+        (RULES 2.5). Empty where the streak itself says enough.
+        """
+
+    @_builtins.property
+    def arrivals_after(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arrival]:
+        """The same without the undone event."""
+
     def __init__(
         self,
         *,
@@ -847,14 +860,46 @@ class StreakChange(_message.Message):
         reach_time: _timestamp_pb2.Timestamp | None = ...,
         period_changes: _abc.Iterable[Global___PeriodChange] | None = ...,
         first_reaches: _abc.Iterable[Global___FirstReach] | None = ...,
+        arrivals_before: _abc.Iterable[Global___Arrival] | None = ...,
+        arrivals_after: _abc.Iterable[Global___Arrival] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reach_time", b"reach_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_reaches", b"first_reaches", "length", b"length", "length_before", b"length_before", "longest", b"longest", "period_changes", b"period_changes", "reach_time", b"reach_time", "run_changes", b"run_changes", "streak", b"streak", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrivals_after", b"arrivals_after", "arrivals_before", b"arrivals_before", "first_reaches", b"first_reaches", "length", b"length", "length_before", b"length_before", "longest", b"longest", "period_changes", b"period_changes", "reach_time", b"reach_time", "run_changes", b"run_changes", "streak", b"streak", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreakChange: _TypeAlias = StreakChange  # noqa: Y015
+
+@_typing.final
+class Arrival(_message.Message):
+    """What the arrival of one event changed of a streak, by what had come until then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_CHANGES_FIELD_NUMBER: _builtins.int
+    FIRST_REACHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def period_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeriodChange]:
+        """As in a change of the streak."""
+
+    @_builtins.property
+    def first_reaches(self) -> _containers.RepeatedCompositeFieldContainer[Global___FirstReach]:
+        """As in a change of the streak."""
+
+    def __init__(
+        self,
+        *,
+        period_changes: _abc.Iterable[Global___PeriodChange] | None = ...,
+        first_reaches: _abc.Iterable[Global___FirstReach] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_reaches", b"first_reaches", "period_changes", b"period_changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Arrival: _TypeAlias = Arrival  # noqa: Y015
 
 @_typing.final
 class PeriodChange(_message.Message):

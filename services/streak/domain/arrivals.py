@@ -1,0 +1,107 @@
+"""How a streak changed with each arrival (RULES 2.5, 7.3).
+
+What others grant by lengths stays on its date when an earlier event arrives afterwards. So where an event is undone,
+what is granted without it does not follow from the streak alone: it takes the lengths after each arrival. Where every
+event since the undone one came in the order of the events' times, they say nothing that the streak does not.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.streak.domain.definition import StreakDefinition
+from services.streak.domain.facts import Fact, Facts, Order, dated
+from services.streak.domain.fold import fold
+from services.streak.domain.rows import NO_CHANGE, HistoryChange, Rows, history_change
+from services.streak.domain.state import Checkpoint
+from services.streak.domain.zones import ZoneChange, changes_of
+
+AROUND: Final = timedelta(days=14)
+"""So far before and behind an event that is undone it is asked what came when."""
+MOST_EVENTS: Final = 100
+"""Each is a fold. With more of them it is not asked."""
+
+
+class Arrivals(Struct, frozen=True):
+    """What each arrival changed, oldest first, with an event and without it."""
+
+    before: tuple[HistoryChange, ...] = ()
+    after: tuple[HistoryChange, ...] = ()
+
+
+NOT_ASKED: Final = Arrivals()
+
+
+def asked_since(definition: StreakDefinition, gone: Fact) -> date:
+    """The first date of the earliest period of which it is asked what came when."""
+    return definition.first_date(definition.period_of(gone.local_date - AROUND))
+
+
+def asked_until(definition: StreakDefinition, gone: Fact) -> date:
+    """The first date of the first period of which it is not asked any more."""
+    return definition.first_date(definition.period_of(gone.local_date + AROUND) + 1)
+
+
+def as_they_came(
+    definition: StreakDefinition, facts: Facts, gone: Fact, now: datetime, start: Checkpoint | None
+) -> Arrivals:
+    """What each arrival changed, with an event that is undone and without it; `facts` have it, and all that came around
+    it. Nothing where that makes no difference.
+    """
+    known = (dated(definition, event) for event in facts.events)
+    events = [
+        event
+        for event in known
+        if start is None or definition.period_of(event.local_date) > start.anchor.period
+    ]
+    events.sort(key=lambda event: (event.arrive_time, event.order))
+    if len(events) > MOST_EVENTS or not _is_any_late_since(events, gone):
+        return NOT_ASKED
+    others = [event for event in events if event.entry_id != gone.entry_id]
+    zones = tuple(zone for zone in facts.zones if zone.entry_id != gone.entry_id)
+    arrivals = Arrivals(
+        tuple(_changes(definition, facts, events, now, start)),
+        tuple(_changes(definition, replace(facts, zones=zones or facts.zones), others, now, start)),
+    )
+    return arrivals if arrivals.before != arrivals.after else NOT_ASKED
+
+
+def _is_any_late_since(events: Sequence[Fact], gone: Fact) -> bool:
+    """Whether an event that came after the one that is gone is earlier than one that was there."""
+    latest: Order | None = None
+    is_since = False
+    for event in events:
+        if is_since and latest is not None and event.order < latest:
+            return True
+        is_since = is_since or event.entry_id == gone.entry_id
+        if event.entry_id != gone.entry_id:
+            latest = event.order if latest is None else max(latest, event.order)
+    return False
+
+
+def _changes(
+    definition: StreakDefinition,
+    facts: Facts,
+    events: Sequence[Fact],
+    now: datetime,
+    start: Checkpoint | None,
+) -> Iterator[HistoryChange]:
+    longest, rows = start.longest if start else 0, Rows()
+    for count in range(1, len(events) + 1):
+        folded = fold(definition, _arrived(facts, events[:count], events[count:]), now, start)
+        more = folded.rows if folded else Rows()
+        change = history_change(longest, rows, more)
+        if change != NO_CHANGE:
+            yield change
+        rows = more
+
+
+def _arrived(facts: Facts, events: Sequence[Fact], to_come: Sequence[Fact]) -> Facts:
+    """The facts when these events had come and those had not, where the user then was as far as they say it."""
+    unheard = {event.entry_id for event in to_come}
+    heard = [ZoneChange(event.occur_time, event.entry_id, event.time_zone) for event in events]
+    heard += [zone for zone in facts.zones if zone.entry_id not in unheard]
+    return Facts(tuple(events), changes_of(heard), facts.by_hand)
