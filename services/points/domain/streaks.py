@@ -211,9 +211,8 @@ def _by_arrivals(
         return None
     owed = [one for one in before.owed if one.start_date not in retold.periods]
     idle = [day for day in before.idle if day not in retold.periods]
-    if len(before.owed) - len(owed) != len(was.count.owed) or len(before.idle) - len(idle) != len(
-        was.count.idle
-    ):
+    counted = len(owed) + len(was.count.owed), len(idle) + len(was.count.idle)
+    if counted != (len(before.owed), len(before.idle)):
         return None
     gone = [day for day, owner in was.owners.items() if now.owners.get(day) != owner]
     given = [Owed(day, owner) for day, owner in sorted(now.owners.items()) if was.owners.get(day) != owner]
