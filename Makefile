@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Bytecode is kept, whatever the environment says: else each of the many processes that tests start compiles its sources.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALLED := $(VENV)/.installed
 
 .PHONY: help
@@ -52,13 +54,21 @@ lint-contracts:
 WORKERS := 2
 PARALLEL := -n $(WORKERS)
 
-.PHONY: check
-check: $(INSTALLED) lint ## The short way: lint and the unit tests, with few examples of each property
+.PHONY: check quick
+check: $(INSTALLED) ## The short way: lint and the unit tests at once, with few examples of each property
+	@$(MAKE) --no-print-directory --output-sync -j 3 $(LINTS) quick
+
+quick:
 	@$(BIN)/pytest -q $(PARALLEL) --hypothesis-profile quick tests/unit tests/load
 
-.PHONY: test
-test: $(INSTALLED) lint ## Everything: lint, then the tests of every layer
+.PHONY: test collected
+test: $(INSTALLED) ## Everything: lint, then the tests of every layer
+	@$(MAKE) --no-print-directory -j $(WORKERS) lint-types collected lint-style lint-architecture lint-contracts
 	@$(BIN)/pytest $(PARALLEL)
+
+# Every test can be imported; what takes time in that is kept for the processes of the run. One core would be idle beside mypy.
+collected:
+	@$(BIN)/pytest -q --collect-only tests > /dev/null
 
 .PHONY: unit
 unit: $(INSTALLED) ## The rules as sentences and properties: tests/unit, tests/load

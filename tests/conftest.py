@@ -28,7 +28,7 @@ ServiceDatabase = Callable[[str], Awaitable[str]]
 
 # How hard properties are tried, whatever they are of. How long an example takes decides nothing.
 settings.register_profile("thorough", max_examples=60, deadline=None)
-settings.register_profile("quick", max_examples=15, deadline=None)
+settings.register_profile("quick", max_examples=10, deadline=None)
 settings.load_profile("thorough")
 # For how many seconds a failing example is made smaller: no setting. Of its own accord it takes five minutes.
 engine.MAX_SHRINKING_SECONDS = 20

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -41,6 +42,7 @@ MERGED = AttributeFilter("state", Equals("merged"))
 PRO = AttributeFilter("plan", Equals("pro"))
 
 
+@lru_cache(maxsize=10_000, typed=True)
 def entry_id(name: object) -> UUID:
     return derived_id("test", str(name))
 

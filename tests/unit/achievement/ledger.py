@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -69,6 +70,12 @@ def in_times(events: Iterable[Event], metric: str) -> list[Event]:
 
 def contributions(events: Iterable[Event], metric: str) -> dict[Event, int]:
     """The change that each makes to the total, in the order of times (RULES 2.2)."""
+    return _contributions(tuple(events), metric)
+
+
+# Whoever looks again at each arrival, and at each time that something can be earned, asks the same over and over.
+@lru_cache(maxsize=1_024)
+def _contributions(events: tuple[Event, ...], metric: str) -> dict[Event, int]:
     found: dict[Event, int] = {}
     total = 0
     seen: set[int] = set()

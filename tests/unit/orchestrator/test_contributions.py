@@ -173,7 +173,7 @@ arrivals = st.lists(
 """Groups of events as they arrive, and the numbers of some that are void."""
 
 
-@settings(max_examples=300)
+@settings(max_examples=5 * settings().max_examples)
 @given(arrivals, st.sampled_from(REVISABLE), st.data())
 def test_all_that_was_told_in_any_order_gives_what_an_obvious_fold_in_the_order_of_times_gives(
     moves: list[list[tuple[int, int, str]] | int], aggregation: Aggregation, data: st.DataObject

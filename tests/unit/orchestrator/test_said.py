@@ -70,7 +70,7 @@ moves = st.lists(
 """Statements as they arrive, and the numbers of some that are undone."""
 
 
-@settings(max_examples=600)
+@settings(max_examples=10 * settings().max_examples)
 @given(moves, st.sampled_from([MOST_RUNS, 3]))
 def test_the_attributes_as_of_any_event_are_those_that_an_obvious_fold_over_all_that_is_known_gives(
     moves: list[Any], most: int
