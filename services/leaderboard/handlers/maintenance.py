@@ -6,7 +6,6 @@ from typing import Final
 
 from services.leaderboard.config import (
     ARCHIVE_TIMEOUT_SECONDS,
-    CARRY_BATCH,
     ENDING_BATCHES_PER_PASS,
     RUNS_PER_PASS,
 )
@@ -14,11 +13,12 @@ from services.leaderboard.convert.changes import run_change
 from services.leaderboard.domain.boards import Board, Boards, ScoreRule
 from services.leaderboard.domain.runs import RunState, begin_of, finalize_time, run_begun, run_of
 from services.leaderboard.domain.states import RunKey
+from services.leaderboard.handlers.carrying import Carrier
 from services.leaderboard.handlers.cleaning import Cleaner
 from services.leaderboard.handlers.endings import Endings
 from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.projection import Projection
-from services.leaderboard.store import carrying, due, endings, starts
+from services.leaderboard.store import due, endings, starts
 from services.leaderboard.store.archive import ArchiveStore
 from services.leaderboard.store.daily import DailyStore
 from services.leaderboard.store.segments import SegmentStore
@@ -69,7 +69,7 @@ class MaintenanceHandlers:
         self._kept = kept
         self._leagues = leagues
         self._cleaner = cleaner
-        self._segments = segments
+        self._carrier = Carrier(pool, catalogue, projection, segments)
         self._grace = grace
         self._starts = StartStore(pool)
         self._feed = Feed(pool)
@@ -86,8 +86,8 @@ class MaintenanceHandlers:
             await self._cleaner.clean(boards, now)
             return Pass()
         runs = await self._archive.due(now, RUNS_PER_PASS)
-        await self._tell_starts(begun, history)
-        done = sum([await self._finalize(boards, run, history) for run in runs])
+        await self._tell_starts(boards, begun, history)
+        done = sum([await self._finalize(boards, run, now, history) for run in runs])
         await self._drop_finalized()
         ended, more = await self._endings.run(ENDING_BATCHES_PER_PASS)
         seated = await self._leagues.seat_waiting(boards)
@@ -113,9 +113,12 @@ class MaintenanceHandlers:
             if board.active and (run := run_begun(board.schedule, now)) is not None
         }
 
-    async def _tell_starts(self, begun: Mapping[RunKey, RunState], history: bool) -> None:
-        """Of an import's history it is only noted."""
+    async def _tell_starts(self, boards: Boards, begun: Mapping[RunKey, RunState], history: bool) -> None:
+        """Once the streaks that are alive are on it. Of an import's history it is only noted."""
         for key in await self._starts.untold(list(begun)) if begun else ():
+            board = boards.by_key[key[0]]
+            if board.rule is ScoreRule.LENGTH and not history:
+                await self._carrier.begin(board, begun[key])
             change = None if history else run_change(begun[key], begin_of(begun[key].run))
             async with self._pool.acquire() as connection, connection.transaction():
                 await starts.tell(connection, self._feed, key, change)
@@ -132,10 +135,21 @@ class MaintenanceHandlers:
             while await self._archive.expire(now - self._kept, RUNS_PER_PASS, ARCHIVE_TIMEOUT_SECONDS):
                 pass
 
-    async def _finalize(self, boards: Boards, run: RunKey, history: bool) -> bool:
+    async def _carry_on(self, board: Board, start: date, now: datetime) -> None:
+        """Also those into the run after this one who came alive in it when that had begun elsewhere."""
+        run = run_of(board.schedule, start)
+        following = run and run_of(board.schedule, run.end + timedelta(days=1))
+        if following and board.active:
+            state = RunState(board.key, following, finalize_time(following, self._grace))
+            if not state.is_closed(now):
+                await self._carrier.begin(board, state)
+
+    async def _finalize(self, boards: Boards, run: RunKey, now: datetime, history: bool) -> bool:
         board = boards.by_key[run[0]]
         if board.rule is ScoreRule.LENGTH:
-            await self._carry(board, run[1])
+            await self._carrier.complete(board, run[1])
+            if not history:
+                await self._carry_on(board, run[1], now)
         async with self._pool.acquire() as connection, connection.transaction():
             done = await self._archive.finalize(connection, board, run, ARCHIVE_TIMEOUT_SECONDS)
             if done and (board.prizes or board.league):
@@ -147,19 +161,6 @@ class MaintenanceHandlers:
             await BEFORE_COMMIT.reach()
         await AFTER_COMMIT.reach()
         return done
-
-    async def _carry(self, board: Board, start: date) -> None:
-        """Who had the streak alive in the run is ranked in it, also of whom nothing was said in it."""
-        run, before = run_of(board.schedule, start), run_of(board.schedule, start - timedelta(days=1))
-        if run is None or before is None:
-            return
-        async with self._pool.acquire() as connection:
-            user_ids = await carrying.candidates(connection, board, run, before)
-            for first in range(0, len(user_ids), CARRY_BATCH):
-                async with connection.transaction():
-                    await carrying.carry(
-                        connection, self._segments, board, run, user_ids[first : first + CARRY_BATCH]
-                    )
 
     async def _drop_finalized(self) -> None:
         """Also what an earlier pass did not come to."""

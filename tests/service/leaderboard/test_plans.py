@@ -21,6 +21,7 @@ from services.leaderboard.handlers.tracking import Tracker
 from services.leaderboard.projection import Projection
 from services.leaderboard.store import (
     archive,
+    carrying,
     cleaning,
     daily,
     due,
@@ -81,6 +82,9 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (standings, "CURRENT"): ([0], ["ada"], ["weekly"], [RUN[1]]),
     (archive, "DUE"): (NOON, 100),
     (due, "ANYTHING"): (NOON, [RUN[0]], [RUN[1]]),
+    (carrying, "ALIVE"): RUN,
+    (carrying, "CANDIDATES"): (*RUN, RUN[1]),
+    (carrying, "SEGMENTS_OF"): (["ada"], *RUN),
     (archive, "CLOSE"): RUN,
     (archive, "ARCHIVE"): (*RUN, "dense", 10),
     (archive, "REMOVE_SCORES"): RUN,
