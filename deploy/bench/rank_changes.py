@@ -56,7 +56,7 @@ _BATCH: Final = 250
 _READ_ONE_OF: Final = 10
 """Answers, so that the generator takes little of the processors. What counts are the rows of the history."""
 _IN_FLIGHT: Final = 3
-"""Batches, as an orchestrator has them."""
+"""Batches, as an orchestrator has them; one stands beside each replica."""
 _MOST_A_SECOND: Final = 40
 """Batches that are made ready."""
 _REGIONS: Final = ("AF", "AS", "EU", "NA", "SA")
@@ -124,6 +124,7 @@ class _Rounds:
     ) -> None:
         self._channel = channels[0]
         self._turns = itertools.cycle(channels)
+        self._lanes = _IN_FLIGHT * len(channels)
         self._answered = 0
         self._database = database
         self._projection = projection
@@ -176,8 +177,8 @@ class _Rounds:
         """More than are sent in so many seconds, by who sends them: no two that are under way have a user in common, as
         an orchestrator's have not.
         """
-        lanes = [range(first, self._members, _IN_FLIGHT) for first in range(_IN_FLIGHT)]
-        count = math.ceil(_MOST_A_SECOND * seconds / _IN_FLIGHT)
+        lanes = [range(first, self._members, self._lanes) for first in range(self._lanes)]
+        count = math.ceil(_MOST_A_SECOND * seconds / self._lanes)
         return [[make(self._random.sample(lane, _BATCH)) for _ in range(count)] for lane in lanes]
 
     async def _apply(self, request: bytes) -> None:
