@@ -29,6 +29,9 @@ REQUEST_LOG = """
 """
 
 
+_OWN = "SELECT pg_backend_pid()"
+
+
 @pytest.fixture
 async def pool(empty_database: str) -> AsyncIterator[Pool]:
     opened = await create_pool(empty_database, application_name="test", size=4, statement_timeout_ms=5_000)
@@ -113,7 +116,63 @@ async def test_a_session_is_set_up_once_and_its_release_costs_no_round_trip(pool
         await transaction.rollback()
         await connection.fetchval("SELECT 1")
     async with pool.acquire() as connection:
-        assert statements == ["ROLLBACK;", "SELECT 1"]
+        await connection.fetchval("SELECT 2")
+    await answers(pool)  # statements are told of a moment later
+    assert statements[:3] == ["ROLLBACK;", "SELECT 1", "SELECT 2"]
+
+
+async def test_whoever_comes_next_gets_the_connection_that_was_put_back_and_whoever_comes_meanwhile_another(
+    pool: Pool,
+) -> None:
+    first = await pool.fetchval(_OWN)
+    async with pool.acquire() as held:
+        assert await held.fetchval(_OWN) == first
+        assert await pool.fetchval(_OWN) != first
+
+
+async def test_who_waits_for_the_only_connection_gets_it_when_it_is_put_back(empty_database: str) -> None:
+    pool = await create_pool(empty_database, application_name="test", size=1, statement_timeout_ms=5_000)
+    first = await pool.fetchval(_OWN)
+    async with pool.acquire():
+        waiting = [asyncio.create_task(pool.fetchval(_OWN)) for _ in range(3)]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*waiting) == [first] * 3
+    await pool.close()
+
+
+async def test_what_a_connection_was_left_in_is_taken_back_before_another_has_it(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        await connection.execute("BEGIN")
+    async with pool.acquire() as connection:
+        assert not connection.is_in_transaction()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await pool.execute("SELECT pg_sleep(5)")
+    async with pool.acquire() as connection:
+        assert not connection.is_in_transaction()
+        assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_a_connection_that_was_cut_while_it_was_at_hand_is_replaced(
+    pool: Pool, postgres_server: PostgresServer
+) -> None:
+    cut = asyncio.Event()
+    async with pool.acquire() as connection:
+        first = await connection.fetchval(_OWN)
+        connection.add_termination_listener(lambda _: cut.set())
+    admin = await asyncpg.connect(postgres_server.admin_dsn)
+    await admin.execute("SELECT pg_terminate_backend($1)", first)
+    await admin.close()
+    await asyncio.wait_for(cut.wait(), timeout=5)
+    assert await pool.fetchval(_OWN) != first
+
+
+async def test_a_pool_with_a_connection_at_hand_closes_and_gives_none_afterwards(empty_database: str) -> None:
+    pool = await create_pool(empty_database, application_name="test", size=2, statement_timeout_ms=5_000)
+    await answers(pool)
+    await pool.close()
+    with pytest.raises(asyncpg.InterfaceError):
+        await answers(pool)
 
 
 async def test_a_database_that_is_away_does_not_keep_a_pool_from_opening() -> None:

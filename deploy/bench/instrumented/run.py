@@ -32,26 +32,26 @@ def run(service: str) -> None:
 
 def capture(file: BinaryIO) -> None:
     """From now on writes (instant, kind, text, arguments) of what every pool and pipeline sends."""
-    create_pool, execute = asyncpg.create_pool, Pipeline.execute
+    make_pool, execute = asyncpg.Pool.__init__, Pipeline.execute
 
     def write(kind: str, text: str, arguments: Any) -> None:
         pickle.dump((time.monotonic(), kind, text, arguments), file)
         file.flush()
 
-    def create_watched_pool(*arguments: Any, **options: Any) -> Any:
+    def make_watched_pool(self: Any, *arguments: Any, **options: Any) -> None:
         init = options.pop("init")
 
         async def watch(connection: Any) -> None:
             await init(connection)
             connection.add_query_logger(lambda query: write("sql", query.query, query.args))
 
-        return create_pool(*arguments, **options, init=watch)
+        make_pool(self, *arguments, **options, init=watch)
 
     async def execute_watched(self: Any, *arguments: Any, **options: Any) -> Any:
         write("valkey", "", [command for command, _ in self.command_stack])
         return await execute(self, *arguments, **options)
 
-    asyncpg.create_pool = create_watched_pool
+    asyncpg.Pool.__init__ = make_watched_pool  # type: ignore[method-assign]
     Pipeline.execute = execute_watched  # type: ignore[method-assign]
 
 
