@@ -42,24 +42,25 @@ class Carrier:
         before = run_of(board.schedule, state.run.start - _DAY)
         if before is None:
             return
-        async with self._pool.acquire() as connection:
-            alive = await carrying.alive(connection, board, before)
-            for user_ids in _batches(alive):
-                there = await carrying.segments_of(connection, board, state.run, user_ids)
-                missing = [user_id for user_id in user_ids if user_id not in there]
-                if missing:
-                    async with connection.transaction():
-                        if not await carrying.open_run(connection, self._catalogue, state):
-                            return
-                    async with connection.transaction():
-                        await carrying.carry(connection, self._segments, board, state.run, missing)
-                    there = await carrying.segments_of(connection, board, state.run, user_ids)
-                steps = [
-                    Step(SegmentKey(board.key, state.run.start, part), user_id, LOOK_ONLY, None, None)
-                    for user_id, segment in there.items()
-                    for part in dict.fromkeys((WHOLE, segment))
-                ]
-                await bring_up_to_date(self._projection, self._standings, steps, lambda _: board)
+        alive = await carrying.alive(self._pool, board, before)
+        for user_ids in _batches(alive):
+            there = await carrying.segments_of(self._pool, board, state.run, user_ids)
+            if missing := [user_id for user_id in user_ids if user_id not in there]:
+                if not await self._open(state):
+                    return
+                async with self._pool.acquire() as connection, connection.transaction():
+                    await carrying.carry(connection, self._segments, board, state.run, missing)
+                there = await carrying.segments_of(self._pool, board, state.run, user_ids)
+            steps = [
+                Step(SegmentKey(board.key, state.run.start, part), user_id, LOOK_ONLY, None, None)
+                for user_id, segment in there.items()
+                for part in dict.fromkeys((WHOLE, segment))
+            ]
+            await bring_up_to_date(self._projection, self._standings, steps, lambda _: board)
+
+    async def _open(self, state: RunState) -> bool:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await carrying.open_run(connection, self._catalogue, state)
 
     async def complete(self, board: Board, start: date) -> None:
         """Before a run is archived: also those who came too late for its beginning."""

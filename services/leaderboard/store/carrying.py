@@ -20,7 +20,7 @@ from services.leaderboard.store import rows
 from services.leaderboard.store.past import read_lengths
 from services.leaderboard.store.segments import SegmentStore
 from shared.postgres.definitions import Catalogue
-from shared.postgres.pool import Connection
+from shared.postgres.pool import Connection, Pool
 
 # Who was ranked with a length in a run, be it archived already or not.
 ALIVE: Final = """
@@ -75,16 +75,14 @@ async def candidates(connection: Connection, board: Board, run: Run, before: Run
     return sorted(row["user_id"] for row in found)
 
 
-async def alive(connection: Connection, board: Board, run: Run) -> list[str]:
+async def alive(pool: Pool, board: Board, run: Run) -> list[str]:
     """Who had the streak alive in a run."""
-    return sorted({row["user_id"] for row in await connection.fetch(ALIVE, board.key, run.start)})
+    return sorted({row["user_id"] for row in await pool.fetch(ALIVE, board.key, run.start)})
 
 
-async def segments_of(
-    connection: Connection, board: Board, run: Run, user_ids: Sequence[str]
-) -> dict[str, str]:
+async def segments_of(pool: Pool, board: Board, run: Run, user_ids: Sequence[str]) -> dict[str, str]:
     """The segments of those of these users who have a score in a run."""
-    found = await connection.fetch(SEGMENTS_OF, list(user_ids), board.key, run.start)
+    found = await pool.fetch(SEGMENTS_OF, list(user_ids), board.key, run.start)
     return {row["user_id"]: row["segment"] for row in found}
 
 
@@ -121,6 +119,7 @@ async def carry(
         {board.key: board},
         [SegmentKey(board.key, run.start, one) for one in sorted(wanted)],
         {(board.key, run.start): cleanings},
+        connection,
     )
     scored = []
     for user_id, version, held in carried:

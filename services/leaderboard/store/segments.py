@@ -6,6 +6,7 @@ from memory is right as long as the run's number of cleanings is the same. In th
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date
 from typing import Final
 
@@ -49,10 +50,15 @@ class SegmentStore:
         """Of the runs of which something is remembered."""
 
     async def refused(
-        self, boards: Mapping[str, Board], wanted: Collection[SegmentKey], cleanings: Mapping[RunKey, int]
+        self,
+        boards: Mapping[str, Board],
+        wanted: Collection[SegmentKey],
+        cleanings: Mapping[RunKey, int],
+        connection: Connection | None = None,
     ) -> frozenset[SegmentKey]:
         """Those of these segments for which there is no room. The others are in the table by then. `cleanings` are of
-        the runs as they were loaded; a run that is not there yet has none.
+        the runs as they were loaded; a run that is not there yet has none. Who holds a connection gives it: waiting for
+        another one, all could wait.
         """
         for run in {(key.board, key.run_start) for key in wanted}:
             if cleanings.get(run, 0) != self._cleanings.get(run, 0):
@@ -66,7 +72,7 @@ class SegmentStore:
                 unknown.setdefault(run, []).append(key.segment)
         refused: set[SegmentKey] = set()
         for run, segments in sorted(unknown.items()):
-            out = await self._let_in(run, segments, boards[run[0]].segment_limit)
+            out = await self._let_in(run, segments, boards[run[0]].segment_limit, connection)
             refused.update(SegmentKey(*run, segment) for segment in out)
         return frozenset(refused)
 
@@ -74,7 +80,9 @@ class SegmentStore:
         """How many members are in the whole only, because there was no room."""
         return await self._pool.fetchval(BEYOND, *run) or 0
 
-    async def _let_in(self, run: RunKey, segments: Sequence[str], limit: int) -> Sequence[str]:
+    async def _let_in(
+        self, run: RunKey, segments: Sequence[str], limit: int, given: Connection | None
+    ) -> Sequence[str]:
         """Those that have to stay out."""
         if self._full.get(run, -1) >= limit:
             return segments
@@ -82,11 +90,14 @@ class SegmentStore:
             self._seen.clear()
             self._full.clear()
         seen = self._seen.setdefault(run, set())
-        seen.update(await _segments(self._pool, KNOWN, run, segments))
+        seen.update(await _segments(given or self._pool, KNOWN, run, segments))
         new = [segment for segment in segments if segment not in seen]
         if not new:
             return new
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with (
+            nullcontext(given) if given else self._pool.acquire() as connection,
+            connection.transaction(),
+        ):
             await connection.execute(LOCK, _lock_of(run))
             known = await _segments(connection, EVERY, run)
             new = [segment for segment in new if segment not in known]

@@ -1,6 +1,6 @@
 """RULES 6.3: a streak that is alive is on the live board of a run from its beginning on, whatever is said of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,10 +27,13 @@ def noon(day: int) -> datetime:
     return datetime(2026, 11, day, 12, tzinfo=UTC)
 
 
-def alive(user: str, day: int, length: int, version: int = 1) -> participant_pb.Command:
-    """A period that qualified."""
+def alive(
+    user: str, day: int, length: int, version: int = 1, attributes: Mapping[str, str] | None = None
+) -> participant_pb.Command:
+    """An event with which a period qualified."""
     reached = Recorded(noon(day).date(), length, noon(day), f"{user}{day}")
-    return streak_change(f"{user}{day}", version, length, length, user=user, at=noon(day), periods=[reached])
+    effects = Effects(streaks=[streak_effect(version, length, length, at=noon(day), periods=[reached])])
+    return event(f"{user}{day}", 1, user=user, at=noon(day), attributes=attributes or {}, effects=effects)
 
 
 async def live(service: Service) -> list[tuple[int, str, float]]:
@@ -43,11 +46,7 @@ async def differences(service: Service) -> Sequence[pb.ProjectionDifference]:
 
 async def test_who_has_done_nothing_yet_is_on_the_board_as_soon_as_the_run_begins(service: Service) -> None:
     await define(service, "weekly-streaks", streak="daily", schedule=WEEKLY, breakdown_attributes=["plan"])
-    reached = Recorded(noon(20).date(), 4, noon(20), "ada20")
-    effects = Effects(streaks=[streak_effect(1, 4, 4, at=noon(20), periods=[reached])])
-    await applied(
-        service, event("ada20", 1, at=noon(20), attributes=PRO, effects=effects), alive("bob", 21, 2)
-    )
+    await applied(service, alive("ada", 20, 4, attributes=PRO), alive("bob", 21, 2))
     assert await live(service) == []
     await maintained(service, BEGUN)
     assert await live(service) == [(1, "ada", 4), (2, "bob", 2)]

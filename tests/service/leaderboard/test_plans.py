@@ -46,7 +46,8 @@ from shared.postgres.pool import Connection, create_pool
 from tests.fixtures import participants
 from tests.service.leaderboard.conftest import Service
 from tests.service.leaderboard.messages import NOON, WEEKLY, entry_id, event
-from tests.service.leaderboard.steps import applied, define
+from tests.service.leaderboard.steps import applied, define, ranking
+from tests.service.leaderboard.test_carrying import BEGUN, PRO, WEEK, alive
 
 ENTRY = entry_id(1)
 RUN = ("weekly", date(2026, 3, 2))
@@ -194,6 +195,18 @@ async def test_a_pass_that_finds_nothing_costs_three_look_ups(service: Service) 
         await maintenance.run(NOON + timedelta(days=1), history=True)
     await pool.close()
     assert statements[1:] == [due.ANYTHING, cleaning.RUNS_TO_LOOK_AT]
+
+
+async def test_a_pass_needs_one_connection_at_a_time(service: Service) -> None:
+    """Beside the one by which the replica holds its turn; a pool may have two."""
+    await define(service, "weekly-streaks", streak="daily", schedule=WEEKLY, breakdown_attributes=["plan"])
+    await applied(service, alive("ada", 20, 4, attributes=PRO))
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    async with Redis.from_url(service.sets_url) as sets:
+        for now in (BEGUN, BEGUN + timedelta(weeks=2)):
+            await _maintenance(pool, sets).run(now)
+    await pool.close()
+    assert await ranking(service, "weekly-streaks", PRO, day=WEEK) == [(1, "ada", 4)]
 
 
 def _maintenance(pool: Any, sets: Redis) -> MaintenanceHandlers:
