@@ -157,6 +157,10 @@ bench: $(BENCHED) ## Measure against the ceilings of this machine: make bench [Q
 profile: $(BENCHED) ## Sample all services under load, flame graphs and a table by kind: make profile [ONLY="callers batches alone"]
 	@$(BIN)/python -m deploy.bench.profile $(foreach load,$(ONLY),--only $(load))
 
+.PHONY: turns
+turns: $(INSTALLED) ## Measure what an event costs against another checkout, in turns: make turns OTHER=DIRECTORY [ROUNDS=6] [ONLY="alone batches"]
+	@$(BIN)/python -m deploy.bench.turns $(OTHER) $(if $(ROUNDS),--rounds $(ROUNDS)) $(foreach load,$(ONLY),--only $(load))
+
 .PHONY: growth
 growth: $(INSTALLED) ## Measure what size costs, with a million users; twenty minutes, 50 GB: make growth [USERS=20000 EVENTS=200000]
 	@$(BIN)/python -m deploy.bench.growth $(if $(USERS),--users $(USERS)) $(if $(EVENTS),--events $(EVENTS))
