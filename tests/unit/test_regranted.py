@@ -138,9 +138,9 @@ def test_what_is_granted_without_an_event_is_what_the_others_would_have_been_gra
         assert {length: reach.occur_time for length, reach in reached.items()} == slow_completions(wanted)
 
 
-def test_where_all_came_in_order_since_the_undone_event_its_arrivals_are_not_told() -> None:
+def test_where_the_undone_event_and_all_since_came_in_order_arrivals_are_not_told() -> None:
     history = arrived([(3, 9), (1, 9), (2, 9), (4, 9), (5, 9)])
-    change = undone(history, history[2]).change
+    change = undone(history, history[3]).change
     assert change
     assert change.history.periods
     assert not change.arrivals.after

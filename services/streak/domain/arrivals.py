@@ -1,8 +1,8 @@
 """How a streak changed with each arrival (RULES 2.5, 7.3).
 
 What others grant by lengths stays on its date when an earlier event arrives afterwards. So where an event is undone,
-what is granted without it does not follow from the streak alone: it takes the lengths after each arrival. Where every
-event since the undone one came in the order of the events' times, they say nothing that the streak does not.
+what is granted without it does not follow from the streak alone: it takes the lengths after each arrival. Where the
+undone event and all since came in the order of the events' times, they say nothing that the streak does not.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,15 +70,14 @@ def as_they_came(
 
 
 def _is_any_late_since(events: Sequence[Fact], gone: Fact) -> bool:
-    """Whether an event that came after the one that is gone is earlier than one that was there."""
+    """Whether the event that is gone, or one that came after it, is earlier than one that was there."""
     latest: Order | None = None
     is_since = False
     for event in events:
+        is_since = is_since or event.entry_id == gone.entry_id
         if is_since and latest is not None and event.order < latest:
             return True
-        is_since = is_since or event.entry_id == gone.entry_id
-        if event.entry_id != gone.entry_id:
-            latest = event.order if latest is None else max(latest, event.order)
+        latest = event.order if latest is None else max(latest, event.order)
     return False
 
 

@@ -19,6 +19,7 @@ from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
 from shared.rpc.participants import Pass
 from tests.fixtures import participants
+from tests.fixtures.statements import all_told
 from tests.service.achievement.conftest import Service
 from tests.service.achievement.messages import (
     API,
@@ -116,10 +117,11 @@ async def test_a_late_event_that_reaches_nothing_costs_no_more(service: Service)
     async with pool.acquire() as connection:
         connection.add_query_logger(lambda record: statements.append(record.query))
     await handlers.apply_entries(_work(event("late", 8, version=2, total=9, minutes=-60)))
+    await all_told()
     assert statements == [store.LOAD, store.SAVE]
     await handlers.apply_entries(_work(event("later", 1, version=3, total=10, minutes=-30)))
-    assert statements[2:] == [store.LOAD, past.FIRST_LATE, past.SPAN, store.SAVE]
     await pool.close()
+    assert statements[2:] == [store.LOAD, past.FIRST_LATE, past.SPAN, store.SAVE]
 
 
 async def test_an_undoing_after_all_that_is_held_reads_no_facts_of_others(service: Service) -> None:

@@ -15,6 +15,7 @@ from services.orchestrator.operations import correction, recorded_entry, user_up
 from services.orchestrator.recording import Incoming, Recorded
 from services.orchestrator.store.reads import ReadStore
 from shared.postgres.pool import Pool
+from tests.fixtures.statements import all_told
 from tests.service.orchestrator.steps import (
     HISTORY,
     METRICS,
@@ -235,6 +236,7 @@ async def test_the_void_of_an_event_that_says_nothing_new_reads_no_other_entry(p
         left = await take_out(pool, gone)
         assert left.user.said.plain_attributes() == same
         assert left.user.zone("UTC") == "Asia/Tokyo"
+    await all_told()
     readers = [query for query in sent if "FROM entries" in query]
     assert readers
     assert all("WHERE entry_id = $1" in query for query in readers)

@@ -19,6 +19,7 @@ from services.orchestrator.store.ledger import Feed
 from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
 from services.orchestrator.store.sagas import Completed, SagaStore
 from shared.postgres.pool import Connection, Pool
+from tests.fixtures.statements import all_told
 from tests.fixtures.system import event_request
 from tests.service.orchestrator.steps import (
     AGGREGATIONS,
@@ -229,6 +230,7 @@ async def test_no_statement_besides_the_event_path_scans_a_table(pool: Pool) -> 
     await reads.user_entries(WantedEntries("ada"), (NOON, HIGHEST_ID), 10)
     await reads.user("ada")
     await reads.totals("ada")
+    await all_told()
     tables = {"entries", "sagas", "users", "totals", "unique_values"}
     assert len(sent) >= 5
     async with pool.acquire() as connection:

@@ -19,6 +19,7 @@ from shared.entries import Reversal
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Pool, create_pool
 from tests.fixtures import participants
+from tests.fixtures.statements import all_told
 from tests.service.streak.conftest import Service
 from tests.service.streak.messages import entry_id, event, revert
 from tests.service.streak.steps import applied, define, derived_state, maintain
@@ -66,10 +67,12 @@ class Watched:
     async def apply(self, *commands: participant_pb.Command) -> None:
         self.statements.clear()
         await self.handlers.apply_entries(participants.work(convert.command, *commands))
+        await all_told()
 
     async def revert(self, name: str, now: datetime) -> None:
         self.statements.clear()
         await self.handlers.revert_entries([Reversal(entry_id(name), "alice", now)])
+        await all_told()
 
     async def rows_read(self, *queries: str) -> int:
         """How many rows these of the statements gave."""

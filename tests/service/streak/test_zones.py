@@ -18,6 +18,7 @@ from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import create_pool
 from shared.rpc.convert import to_datetime
 from tests.fixtures import participants
+from tests.fixtures.statements import all_told
 from tests.service.streak.conftest import Service
 from tests.service.streak.messages import at, correction, event, revert, update
 from tests.service.streak.steps import applied, define, derived_state, feed, maintain, recorded, shown
@@ -179,6 +180,7 @@ async def test_all_that_nobody_counts_in_the_zone_of_before_writes_its_row_and_n
     for number, command in enumerate(others):
         command.entry.entry_id = str(participants.entry_id(("other", number)))
     await handlers.apply_entries(_work(*others))
+    await all_told()
     assert statements == [store.LOAD, store.SAVE]
     assert await service.database.fetch(versions) == before
     # Whoever moves is locked, and has all streaks looked at.
@@ -186,6 +188,7 @@ async def test_all_that_nobody_counts_in_the_zone_of_before_writes_its_row_and_n
     moving = event("in a new zone", at(5, 9), metric="lines", zone=KIRITIMATI, version=9)
     await handlers.apply_entries(_work(moving))
     asked = [store.LOAD, store.LOCK_USERS, store.LOAD, store.LOAD, FOLLOWING, store.SAVE, store.SAVE_MORE]
+    await all_told()
     assert [statement for statement in statements if statement in asked] == asked
     await pool.close()
 

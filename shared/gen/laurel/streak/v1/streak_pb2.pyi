@@ -839,9 +839,9 @@ class StreakChange(_message.Message):
 
     @_builtins.property
     def arrivals_before(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arrival]:
-        """Where an event was undone, and another one that came later than it was earlier than one that was there: how the streak
-        changed with each arrival around then, oldest first, with the undone event. What was granted follows from it
-        (RULES 2.5). Empty where the streak itself says enough.
+        """Where an event was undone that had come late, or since which another one came late: how the streak changed with each
+        arrival around then, oldest first, with the undone event. What was granted follows from it (RULES 2.5). Empty where
+        the streak itself says enough.
         """
 
     @_builtins.property
