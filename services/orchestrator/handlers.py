@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from google.protobuf.message import Message
 from laurel.ledger.v1 import entry_pb2
@@ -207,6 +208,8 @@ class UndoHandlers:
         self._reads = reads
         self._runner = runner
         self._clock = clock
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of users of whom something is being voided: what follows from one void is told before the next begins."""
 
     async def void(self, entry_id: UUID, request_id: str, asking: Asking) -> bytes:
         """Undoes a finished entry in every service; returns the serialized VoidEntryResponse.
@@ -214,7 +217,11 @@ class UndoHandlers:
         Waits for an entry that is still running. Raises `NotFound`, or `FailedPrecondition` for one that was
         refused, is of a kind that cannot be undone, or lies so far back that its saga is not kept any more.
         """
-        await self._claim("void_entry", entry_id, request_id, asking)
+        user_id = await self._claim("void_entry", entry_id, request_id, asking)
+        async with self._turns.setdefault(user_id, asyncio.Lock()):
+            return await self._voided(entry_id, asking)
+
+    async def _voided(self, entry_id: UUID, asking: Asking) -> bytes:
         pause = _FIRST_POLL_SECONDS
         while True:
             entry_id = await self._followed(entry_id)
@@ -291,8 +298,10 @@ class UndoHandlers:
         assert audit is not None
         return audit
 
-    async def _claim(self, method: str, entry_id: UUID, request_id: str, asking: Asking) -> None:
-        """Remembers the request id and who asks; the reply itself is the same for all who void the same entry."""
+    async def _claim(self, method: str, entry_id: UUID, request_id: str, asking: Asking) -> str:
+        """Remembers the request id and who asks; the reply itself is the same for all who void the same entry. Gives
+        whose entry it is.
+        """
         audit = await self._reads.entry(entry_id)
         if audit is None or not is_own(audit.user_id):
             raise unknown_entry(entry_id)
@@ -311,6 +320,7 @@ class UndoHandlers:
 
             sent = digest(str(entry_id), asking.reason)
             await once(connection, method, request_id, sent, self._clock.now(), work)
+        return audit.user_id
 
 
 async def _ended(coming: "asyncio.Future[Answer]", *, voiding: bool) -> None:

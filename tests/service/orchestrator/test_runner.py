@@ -1,5 +1,6 @@
 """What the runner does with answers, refusals and silence (RULES 7)."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -113,6 +114,21 @@ async def test_a_void_undoes_every_step_in_reverse_and_answers_the_same_for_ever
     stored = pb.VoidEntryResponse()
     assert audit.void_response.Unpack(stored)
     assert stored == undone
+
+
+async def test_of_one_user_one_void_goes_on_when_all_that_follows_from_the_one_before_is_told(
+    orchestrator: Orchestrator,
+) -> None:
+    entries = [(await orchestrator.ingest("ada", key)).entry_id for key in "abc"]
+    await asyncio.gather(
+        *(
+            orchestrator.stub.VoidEntry(
+                pb.VoidEntryRequest(entry_id=entry, reason="a mistake", request_id=entry)
+            )
+            for entry in entries
+        )
+    )
+    assert orchestrator.cast.calls("RevertEntries") == list(Step)[::-1] * 3
 
 
 async def test_an_achievement_completed_by_call_can_be_voided(orchestrator: Orchestrator) -> None:
