@@ -32,6 +32,14 @@ _TWO_HOURS_AGO: Final = """
     SELECT to_char((now() - interval '2 hours') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
 """
 _OVER_SENDING: Final = "SELECT count(*) FROM sent_messages WHERE state = 1"
+# A lease lasts minutes. Nothing is killed any more: whoever sent what is under way for so long has died over it.
+_END_LEASES: Final = """
+    UPDATE planned_messages AS planned
+       SET look_time = '2000-01-01Z'
+      FROM sent_messages AS sent
+     WHERE sent.state = 1 AND sent.send_time < now() - interval '10 seconds'
+       AND planned.user_id = sent.user_id AND planned.type = sent.type AND planned.look_time > now()
+"""
 _NOTED: Final = "SELECT message_id, state FROM sent_messages"
 _STATES: Final = {1: "under way", 2: "sent", 3: "refused", 4: "nobody knows", 5: "told to webhooks alone"}
 
@@ -94,6 +102,7 @@ class Writing:
         database = await asyncpg.connect(system.stack.service_dsn("notification"))
 
         async def is_over() -> bool:
+            await database.execute(_END_LEASES)
             return bool(await database.fetchval(_OVER_SENDING) == 0)
 
         try:
