@@ -160,7 +160,9 @@ class Settings(BaseSettings):
     """How long one SQL statement may run, in milliseconds; then it is cancelled, and the caller hears UNAVAILABLE."""
 
     max_concurrent_rpcs: int = Field(default=1_000, ge=1, le=100_000)
-    """How many calls may be in progress; further ones are answered RESOURCE_EXHAUSTED at once."""
+    """How many calls may be in progress; further ones are answered RESOURCE_EXHAUSTED at once. One connection can have
+    as many under way, 100 at least: more of them wait in the caller, by HTTP/2.
+    """
 
     max_message_bytes: int = Field(default=16_777_216, ge=1_024, le=1_073_741_824)
     """The largest message to receive or send, in bytes."""

@@ -10,7 +10,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from itertools import islice
+from contextlib import AsyncExitStack
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,9 +48,10 @@ Send = Callable[[int, float], Coroutine[Any, Any, None]]
 class Window:
     """One window while it runs."""
 
-    def __init__(self, load: Load, channel: grpc.aio.Channel) -> None:
+    def __init__(self, load: Load, channels: Sequence[grpc.aio.Channel]) -> None:
         self._load = load
-        self._channel = channel
+        self._channels = channels
+        self._turn = cycle(channels)
         self._shown = ((AUTHORIZATION, BEARER + load.key),) if load.key else None
         self._bodies = _bodies(load)
         self._samples: list[Sample] = []
@@ -59,7 +61,8 @@ class Window:
 
     async def run(self) -> Measured:
         """The load, and what came of it."""
-        await self._channel.channel_ready()
+        for channel in self._channels:
+            await channel.channel_ready()
         self._began = time.perf_counter()
         if self._load.phases:
             await self._open()
@@ -107,7 +110,7 @@ class Window:
             await asyncio.wait(pending)
 
     async def _call(self, body: bytes, phase: int, due: float) -> None:
-        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = next(self._turn).unary_unary(
             _METHODS[self._load.call]
         )
         try:
@@ -124,7 +127,7 @@ class Window:
 
     async def _stream(self) -> None:
         """One stream with at most `in_flight` events that wait for their answers."""
-        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = next(self._turn).stream_stream(
             _METHODS["stream"]
         )
         call = method(metadata=self._shown)
@@ -185,9 +188,10 @@ def _code(result: orchestrator_service_pb2.IngestEventResult) -> str:
 
 
 async def measure(load: Load) -> Measured:
-    """One window over a connection of its own."""
-    async with _opened(load) as channel:
-        return await Window(load, channel).run()
+    """One window over connections of its own."""
+    async with AsyncExitStack() as opened:
+        channels = [await opened.enter_async_context(_opened(load)) for _ in range(load.connections)]
+        return await Window(load, channels).run()
 
 
 def _opened(load: Load) -> grpc.aio.Channel:

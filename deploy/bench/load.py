@@ -34,6 +34,8 @@ class Load:
     batch_size: int = 100
     mix: Mix = field(default_factory=Mix)
     deadline_seconds: float = 20.0
+    connections: int = 1
+    """Taken in turn."""
     key: str = field(default="", repr=False)
     """What callers show; empty: nothing."""
     authority: str = ""

@@ -8,7 +8,7 @@ from deploy.bench.costs import Groups, Meter
 from deploy.bench.events import Mix
 from deploy.bench.instrumented.run import UNTOLD
 from deploy.bench.lab import Lab
-from deploy.bench.load import BUCKET_SECONDS, Bucket, Load, Summary
+from deploy.bench.load import BUCKET_SECONDS, Bucket, Load, Measured, Summary
 from deploy.bench.schedule import Phase
 from deploy.bench.statistics import percentile
 from deploy.local.databases import CORE
@@ -20,6 +20,8 @@ PEER_IN_FLIGHT: Final = (1, 16)
 BATCH_SIZE: Final = 100
 REPLAYED_SHARE: Final = 0.1
 OVERLOAD: Final = 3.0
+OVERLOAD_CONNECTIONS: Final = (1, 8)
+"""What one connection has too much waits in its caller; of what several have, the server has to refuse."""
 RESTED_RATE: Final = 45.0
 """Calls a second."""
 TELEMETRY_ROUNDS: Final = 12
@@ -153,29 +155,32 @@ def scripts(lab: Lab) -> None:
 
 
 def overload(lab: Lab) -> None:
-    """Half of the saturation, three times as much as it can bear, and half again."""
+    """Half of the saturation, three times as much as it can bear, and half again; from one caller and from several."""
     calm = Phase(lab.saturation / 2, max(1.0, lab.scale.overload_seconds / 2))
     storm = Phase(lab.saturation * OVERLOAD, lab.scale.overload_seconds)
-    measured = lab.send(Load(lab.one, "event", phases=[calm, storm, calm], mix=lab.mix()))
-    asked = sum(measured.phases[1].answers.values())
-    refused = measured.phases[1].answers.get("RESOURCE_EXHAUSTED", 0)
+    for connections in OVERLOAD_CONNECTIONS:
+        load = Load(lab.one, "event", phases=[calm, storm, calm], mix=lab.mix(), connections=connections)
+        _keep_overload(lab, f"overload.{connections}", lab.send(load), calm, storm)
+
+
+def _keep_overload(lab: Lab, name: str, measured: Measured, calm: Phase, storm: Phase) -> None:
+    stormy = measured.phases[1]
+    asked = sum(stormy.answers.values())
     others = {
-        code: count
-        for code, count in measured.phases[1].answers.items()
-        if code not in ("OK", "RESOURCE_EXHAUSTED")
+        code: count for code, count in stormy.answers.items() if code not in ("OK", "RESOURCE_EXHAUSTED")
     }
     results = lab.results
-    _keep(lab, "overload", measured.phases[1])
-    results.add("overload.offered", asked / storm.seconds)
-    results.add("overload.goodput_share", measured.phases[1].per_second / lab.saturation)
-    results.add("overload.refused_share", refused / max(1, asked))
-    results.add("overload.other_share", sum(others.values()) / max(1, asked))
+    _keep(lab, name, stormy)
+    results.add(f"{name}.offered", asked / storm.seconds)
+    results.add(f"{name}.goodput_share", stormy.per_second / lab.saturation)
+    results.add(f"{name}.refused_share", stormy.answers.get("RESOURCE_EXHAUSTED", 0) / max(1, asked))
+    results.add(f"{name}.other_share", sum(others.values()) / max(1, asked))
     for code, count in others.items():
-        results.add(f"overload.others.{code}", count)
-    results.add("overload.refusal_p50", measured.phases[1].refusals.p50)
-    results.add("overload.refusal_p99", measured.phases[1].refusals.p99)
-    results.add("overload.lag_p99", measured.lag_p99)
-    results.add("overload.recovery_seconds", recovery_seconds(measured.buckets, calm.seconds, storm.seconds))
+        results.add(f"{name}.others.{code}", count)
+    results.add(f"{name}.refusal_p50", stormy.refusals.p50)
+    results.add(f"{name}.refusal_p99", stormy.refusals.p99)
+    results.add(f"{name}.lag_p99", measured.lag_p99)
+    results.add(f"{name}.recovery_seconds", recovery_seconds(measured.buckets, calm.seconds, storm.seconds))
     results.overload = list(measured.buckets)
 
 

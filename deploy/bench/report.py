@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.bench.profiles import BATCHES_IN_FLIGHT, CLOSED, OPEN_SHARES, TELEMETRY
+from deploy.bench.profiles import BATCHES_IN_FLIGHT, CLOSED, OPEN_SHARES, OVERLOAD_CONNECTIONS, TELEMETRY
 from deploy.bench.results import Results
 from deploy.bench.statistics import Spread
 from deploy.bench.targets import TARGETS
@@ -180,24 +180,34 @@ def _footprint(results: Results) -> str:
 
 def _overload(results: Results) -> str:
     lines = (
-        ("overload.offered", "events offered a second"),
-        ("overload.rate", "events answered well a second"),
-        ("overload.goodput_share", "goodput : saturation"),
-        ("overload.refused_share", "share refused with `RESOURCE_EXHAUSTED`"),
-        ("overload.other_share", "share that failed otherwise"),
-        ("overload.refusal_p50", "a refusal, p50 ms"),
-        ("overload.refusal_p99", "a refusal, p99 ms"),
-        ("overload.p50", "an event that was taken, p50 ms"),
-        ("overload.p99", "an event that was taken, p99 ms"),
-        ("overload.lag_p99", "of that, how late the generator sent, p99 ms"),
-        ("overload.recovery_seconds", "seconds until latencies are back"),
+        ("offered", "events offered a second"),
+        ("rate", "events answered well a second"),
+        ("goodput_share", "goodput : saturation"),
+        ("refused_share", "share refused with `RESOURCE_EXHAUSTED`"),
+        ("other_share", "share that failed otherwise"),
+        ("refusal_p50", "a refusal, p50 ms"),
+        ("refusal_p99", "a refusal, p99 ms"),
+        ("p50", "an event that was taken, p50 ms"),
+        ("p99", "an event that was taken, p99 ms"),
+        ("lag_p99", "of that, how late the generator sent, p99 ms"),
+        ("recovery_seconds", "seconds until latencies are back"),
     )
-    rows = [(what, spread(results.spread(name))) for name, what in lines if results.has(name)]
-    rows += [
-        (f"events that ended with `{name.rpartition('.')[2]}`", number(sum(results.figures[name])))
-        for name in results.names("overload.others.")
+    kinds = [f"overload.{connections}" for connections in OVERLOAD_CONNECTIONS]
+    rows = [
+        (what, *(spread(results.spread(f"{kind}.{name}")) for kind in kinds))
+        for name, what in lines
+        if results.has(*(f"{kind}.{name}" for kind in kinds))
     ]
-    return table(("three times saturation", "measured"), rows)
+    codes = sorted({name.rpartition(".")[2] for kind in kinds for name in results.names(f"{kind}.others.")})
+    rows += [
+        (
+            f"events that ended with `{code}`",
+            *(number(sum(results.figures.get(f"{kind}.others.{code}", []))) for kind in kinds),
+        )
+        for code in codes
+    ]
+    heads = (f"{each} connection{'s' if each > 1 else ''}" for each in OVERLOAD_CONNECTIONS)
+    return table(("three times saturation", *heads), rows)
 
 
 def _telemetry(results: Results) -> str:

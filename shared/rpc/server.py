@@ -30,6 +30,8 @@ from shared.telemetry import Telemetry, off
 
 _LOGGER: Final = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
+_LEAST_STREAMS: Final = 100
+"""Under way on one connection, as HTTP/2 recommends."""
 _NEW_OBJECTS_PER_COLLECTION: Final = 50_000
 """A group of 256 events makes tens of thousands of objects, none of them in cycles. At Python's own 700 a fifth of a
 loaded process's time went into looking through them."""
@@ -183,8 +185,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # two processes on one port is a mistake to be told of
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
-        # Well above the admission limit, so that what is too much is refused and does not wait in the client.
-        ("grpc.max_concurrent_streams", max(1_000, 4 * settings.max_concurrent_rpcs)),
+        # What one connection has too much waits in its caller, which costs nothing here; a refusal costs an RPC.
+        ("grpc.max_concurrent_streams", max(_LEAST_STREAMS, settings.max_concurrent_rpcs)),
         # A stream counts until its call is forgotten here: in a storm of calls the transport would reset one that its
         # caller was entitled to, and whoever is refused is to hear why.
         ("grpc.http.overload_protection", 0),

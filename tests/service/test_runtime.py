@@ -159,6 +159,25 @@ async def test_what_is_above_the_limit_is_refused_at_once_while_health_answers()
         assert await say(channel, "d") == "d"
 
 
+async def test_what_one_connection_has_too_much_waits_and_others_are_refused() -> None:
+    held = Held()
+    limits = settings(max_concurrent_rpcs=100)
+    apart = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        running(echo(held), limits) as server,
+        dial(server) as channel,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=apart) as another,
+    ):
+        calls = [
+            asyncio.create_task(say(channel, str(number), timeout_seconds=3_600)) for number in range(150)
+        ]
+        for _ in range(100):
+            await held.arrived.get()
+        assert (await failure(say(another, "other"))).reason == "OVERLOADED"
+        held.release.set()
+        assert await asyncio.gather(*calls) == [str(number) for number in range(150)]
+
+
 async def refusal(channel: grpc.aio.Channel, text: str) -> errors.LaurelError:
     """What a call ends with. On busy processors gRPC now and then never hands over the message of one of so many
     calls: that one ends at its deadline, and is sent again as every client does it (RULES 7.5).
