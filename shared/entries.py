@@ -105,6 +105,14 @@ class ContributionRevision(Struct, frozen=True):
     contribution_micros: int
 
 
+class MetricArrival(Struct, frozen=True):
+    """What an event contributed when it came, and what others did from then on."""
+
+    entry_id: UUID
+    contribution_micros: int
+    revisions: tuple[ContributionRevision, ...] = ()
+
+
 class MetricFact(Struct, frozen=True):
     """The metric part of an entry. Amounts are micro-units: exact integers (RULES 2.1)."""
 
@@ -125,6 +133,10 @@ class MetricFact(Struct, frozen=True):
     """What the event contributes, where that can change: as of `total_version`."""
     revisions: tuple[ContributionRevision, ...] = ()
     """Other events whose contributions changed with this entry, as of `total_version`."""
+    arrivals: tuple[MetricArrival, ...] = ()
+    """Of a correction: what events around the undone one contributed as they came, without it, in that order; empty
+    where today's contributions say the same.
+    """
 
     @property
     def contribution_micros(self) -> int:

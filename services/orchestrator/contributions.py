@@ -4,8 +4,10 @@ An event that comes or goes changes its own contribution, and those of later eve
 Pure.
 """
 
-from bisect import bisect
+from bisect import bisect, insort
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -32,6 +34,56 @@ def contribution_of(aggregation: Aggregation, others: Sequence[Fact], fact: Fact
 def revisions_without(aggregation: Aggregation, others: Sequence[Fact], fact: Fact) -> Revisions:
     """What the others contribute once an event does not count any more."""
     return _compared(aggregation, others, fact, counted=False)[1]
+
+
+AROUND: Final = timedelta(days=14)
+"""So far before and behind an event that is undone it is asked what came when."""
+MOST_READ: Final = 2_000
+"""Of more events around it is not asked."""
+MOST_ARRIVALS: Final = 100
+"""Nor where more would have to be told."""
+
+
+class Arrival(Struct, frozen=True):
+    """What an event contributed when it came, in micro-units, and what others did from then on."""
+
+    entry_id: UUID
+    contribution: Contribution
+
+
+def asked_when(around: Sequence[Fact], undone: Fact) -> list[Fact]:
+    """Of events around one that is undone, those of which it is asked what they contributed as they came, in that
+    order: from the earliest that came late since, up to the last one.
+
+    None where the undone event and all since came in the order of times: then contributions are what they were.
+    """
+    came = sorted([*around, undone], key=lambda event: event.position)
+    first, last, latest = in_time(undone), None, in_time(came[0])
+    for event in came:
+        place = in_time(event)
+        if event.position >= undone.position and place < latest:
+            first, last = min(first, place), event.position
+        latest = max(latest, place)
+    if last is None:
+        return []
+    asked = [
+        event
+        for event in came
+        if event is not undone and event.position <= last and event.occur_time >= first[0]
+    ]
+    return asked if len(asked) <= MOST_ARRIVALS else []
+
+
+def as_they_came(
+    aggregation: Aggregation, before: Sequence[Fact], came: Sequence[Fact]
+) -> tuple[Arrival, ...]:
+    """What each contributed when it came, and changed of others that had come. `before` stands for what is earlier."""
+    known = sorted(before, key=in_time)
+    arrivals = []
+    for event in came:
+        arrivals.append(Arrival(event.entry_id, contribution_of(aggregation, known, event)))
+        insort(known, event, key=in_time)
+    return tuple(arrivals)
 
 
 def contributions_in_order(aggregation: Aggregation, facts: Sequence[Fact]) -> list[int]:

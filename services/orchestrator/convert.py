@@ -1,6 +1,6 @@
 """Messages to domain values and back, with all syntactic validation: every violation at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -9,7 +9,7 @@ from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2, user_pb2
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.orchestrator.contributions import Revisions
+from services.orchestrator.contributions import Arrival, Revisions
 from services.orchestrator.domain import (
     MAX_EVENT_ATTRIBUTES,
     Origin,
@@ -242,6 +242,15 @@ def set_revisions(fact: entry_pb2.MetricFact, revisions: Revisions) -> None:
     fact.revisable = True
     for entry_id, micros in revisions:
         fact.revisions.add(entry_id=str(entry_id), contribution_micros=micros)
+
+
+def set_arrivals(fact: entry_pb2.MetricFact, arrivals: Iterable[Arrival]) -> None:
+    """Says what events contributed as they came."""
+    for arrival in arrivals:
+        micros, revisions = arrival.contribution.micros, arrival.contribution.revisions
+        message = fact.arrivals.add(entry_id=str(arrival.entry_id), contribution_micros=micros)
+        for entry_id, revised in revisions:
+            message.revisions.add(entry_id=str(entry_id), contribution_micros=revised)
 
 
 # What calls about entries ask for

@@ -29,6 +29,7 @@ from shared.entries import (
     Entry,
     EntryKind,
     HoldCall,
+    MetricArrival,
     MetricFact,
     PointsGift,
     Reversal,
@@ -547,7 +548,8 @@ def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> Me
         attributes,
         revisable,
         fact.contribution_micros if revisable else 0,
-        _revisions(fact, path, violations) if revisable else (),
+        _revisions(fact.revisions, f"{path}.revisions", violations) if revisable else (),
+        _arrivals(fact, path, violations) if revisable and fact.arrivals else (),
     )
 
 
@@ -559,13 +561,24 @@ def _gift(message: entry_pb2.PointsGift, path: str, violations: Violations) -> P
 
 
 def _revisions(
-    fact: entry_pb2.MetricFact, path: str, violations: Violations
+    revisions: Iterable[entry_pb2.ContributionRevision], path: str, violations: Violations
 ) -> tuple[ContributionRevision, ...]:
     found = []
-    for index, revision in enumerate(fact.revisions):
-        entry_id = uuid_field(revision.entry_id, f"{path}.revisions[{index}].entry_id", violations)
+    for index, revision in enumerate(revisions):
+        entry_id = uuid_field(revision.entry_id, f"{path}[{index}].entry_id", violations)
         if entry_id is not None:
             found.append(ContributionRevision(entry_id, revision.contribution_micros))
+    return tuple(found)
+
+
+def _arrivals(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> tuple[MetricArrival, ...]:
+    found = []
+    for index, arrival in enumerate(fact.arrivals):
+        where = f"{path}.arrivals[{index}]"
+        entry_id = uuid_field(arrival.entry_id, f"{where}.entry_id", violations)
+        revisions = _revisions(arrival.revisions, f"{where}.revisions", violations)
+        if entry_id is not None:
+            found.append(MetricArrival(entry_id, arrival.contribution_micros, revisions))
     return tuple(found)
 
 

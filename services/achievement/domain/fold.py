@@ -6,14 +6,18 @@ whose user could earn the achievement, and up to which the sum was at least the 
 an arrival is granted; what arrives later neither moves it nor takes it back.
 """
 
-from bisect import bisect
+from bisect import bisect, insort
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+from uuid import UUID
 
 from msgspec import Struct
 
 from services.achievement.domain.definitions import Achievement
 from services.achievement.domain.past import Span, Start, Wanted
 from services.achievement.domain.state import Accumulator, Cause, Fact, Key, Reach
+from shared.entries import ContributionRevision, MetricArrival
 
 
 class Grant(Struct, frozen=True):
@@ -62,12 +66,79 @@ def search(achievement: Achievement, base: int, facts: Iterable[Fact]) -> Search
     """The first of these facts, all of which have arrived, with which the condition is met; `base` is the sum before
     them.
     """
-    target = achievement.trigger.target
+    return _first_met(
+        achievement, achievement.trigger.target, base, ((fact, fact.value_micros) for fact in facts)
+    )
+
+
+MOST_REPLAYED: Final = 256
+"""Arrivals; after each, all that came before it are summed."""
+
+
+def told_until(start: Start, span: Span, arrivals: Iterable[MetricArrival]) -> int:
+    """Up to which place in the order of arrival it is known what events contributed as they came; -1: of none. Raises
+    `Wanted`.
+    """
+    told = {arrival.entry_id for arrival in arrivals}
+    last = max((fact.position for fact in span.facts if fact.entry_id in told), default=-1)
+    if span.settled is not None and span.settled < last:
+        if len(span.facts) < MOST_REPLAYED:
+            raise Wanted(start)
+        last = span.settled
+    came = sorted(fact.position for fact in span.facts if fact.position <= last)
+    return last if len(came) <= MOST_REPLAYED else came[MOST_REPLAYED - 1]
+
+
+def replay(
+    achievement: Achievement,
+    target: int,
+    total: int,
+    start: Start,
+    span: Span,
+    arrivals: Sequence[MetricArrival],
+) -> Grant | None:
+    """When the achievement is granted, from the start on and as long as it is known what events contributed as they
+    came. `total` is the sum of all that counts today. Raises `Wanted`.
+    """
+    until, base = told_until(start, span, arrivals), base_of(achievement, total, span)
+    amounts = {fact.entry_id: (-1, fact.value_micros) for fact in span.facts}
+    told = {arrival.entry_id: place for place, arrival in enumerate(arrivals)}
+    others = deque(place for entry_id, place in told.items() if entry_id not in amounts)
+    present: list[Fact] = []
+    for arrival in sorted(span.facts, key=lambda fact: fact.position):
+        if arrival.position > until:
+            break
+        insort(present, arrival, key=lambda fact: fact.key)
+        if arrival.entry_id in told:
+            place = told[arrival.entry_id]
+            while others and others[0] < place:  # earlier in time, or never here
+                _tell(amounts, others[0], arrivals[others.popleft()])
+            _tell(amounts, place, arrivals[place])
+        if arrival.position >= start.position:
+            counted = ((fact, amounts[fact.entry_id][1]) for fact in present)
+            owner = _first_met(achievement, target, base, counted).owner
+            if owner is not None:
+                return Grant(owner.reach, arrival.cause)
+    return None
+
+
+def _tell(amounts: dict[UUID, tuple[int, int]], place: int, arrival: MetricArrival) -> None:
+    """What is said last holds. They need not come in the order in which the ledger had them."""
+    own = ContributionRevision(arrival.entry_id, arrival.contribution_micros)
+    for said in (own, *arrival.revisions):
+        known = amounts.get(said.entry_id)
+        if known is not None and known[0] < place:
+            amounts[said.entry_id] = place, said.contribution_micros
+
+
+def _first_met(
+    achievement: Achievement, target: int, base: int, amounts: Iterable[tuple[Fact, int]]
+) -> Search:
     total = highest = base
-    for fact in facts:
+    for fact, micros in amounts:
         if not fact.counts_for(achievement):
             continue
-        total += fact.value_micros
+        total += micros
         highest = max(highest, total)
         if highest >= target and fact.can_earn(achievement):
             return Search(fact, highest)
@@ -75,9 +146,17 @@ def search(achievement: Achievement, base: int, facts: Iterable[Fact]) -> Search
 
 
 def refold(
-    achievement: Achievement, target: int, total: int, start: Start, span: Span | None, *, revisable: bool
+    achievement: Achievement,
+    target: int,
+    total: int,
+    start: Start,
+    span: Span | None,
+    *,
+    revisable: bool,
+    after: int = -1,
 ) -> Grant | None:
-    """When the achievement is granted, given that it was not before the start. `total` is the sum of all that counts.
+    """When the achievement is granted, given that it was not before the start, nor with what came up to a place in the
+    order of arrival. `total` is the sum of all that counts.
 
     Of a revisable metric only those contributions are known that hold today. Of events that have not all arrived they
     may add up to more than there ever was, so the sum has to be there today as well; or to less, so that what arrived
@@ -97,7 +176,10 @@ def refold(
             continue
         if settled is not None and arrival.position > settled:
             break
-        for fact, highest in sums.add(arrival):
+        tail = sums.add(arrival)
+        if arrival.position <= after:
+            continue
+        for fact, highest in tail:
             if min(highest, today.get(fact.key, highest)) >= target and fact.can_earn(achievement):
                 return Grant(fact.reach, arrival.cause)
     if not span.complete:

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from services.achievement.domain.completions import completed, granted, passed_on
 from services.achievement.domain.definitions import Achievement, Catalogue, SourceKey, SourceKind, Status
-from services.achievement.domain.fold import Grant, base_of, refold, search
+from services.achievement.domain.fold import Grant, base_of, refold, replay, search, told_until
 from services.achievement.domain.past import Past, Span, Start, Wanted
 from services.achievement.domain.state import (
     Accumulator,
@@ -306,11 +306,17 @@ class _Undone(Struct, frozen=True):
         touched = (self.fact, *self.revised)
         return Cause(min(fact.position for fact in touched), min(fact.key for fact in touched))
 
+    def bears_on_sum(self, achievement: Achievement) -> bool:
+        """Whether what counts for it is, or was, different."""
+        touched = (self.fact, *self.revised)
+        return bool(self.metric.arrivals) or any(each.counts_for(achievement) for each in touched)
+
     def bears_on(self, live: Completion, target: int, sum_micros: int) -> bool:
-        """Whether a completion hangs on it: not if granted before it arrived. What is revised may have been there; but
-        contributions hang on events before them in time, and so do completions.
+        """Whether a completion hangs on it: not if granted before it arrived. Where it is not told what events
+        contributed as they came, what is revised may have been there; but contributions hang on events before them in
+        time, and so do completions.
         """
-        if self.metric.revisable:
+        if self.metric.revisable and not self.metric.arrivals:
             return self.since.key <= live.reach.key
         if self.is_old and self.fact.entry_id != live.entry_id and sum_micros >= target:
             return False
@@ -333,7 +339,7 @@ def corrected(
         outcome = replace(outcome, state=without(outcome.state, fact))
     undone = _Undone(entry, metric, fact, outcome.revised, past, is_old)
     for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
-        if fact.counts_for(achievement) or any(each.counts_for(achievement) for each in outcome.revised):
+        if undone.bears_on_sum(achievement):
             held = outcome.state.last_number(achievement)
             for each in achievement.times():
                 found, changes = _without(each, outcome.state, undone)
@@ -368,8 +374,30 @@ def _without(
 def _granted_without(
     achievement: Achievement, live: Completion | None, target: int, sums: Accumulator, undone: _Undone
 ) -> Grant | None:
+    if undone.metric.arrivals:
+        return _granted_as_they_came(achievement, target, sums, undone)
     since = live.cause if live is not None and undone.only_less else undone.since
-    in_all = achievement.is_selective and sums.negative_count > 0
-    start = Start(undone.metric.metric, since.position, None if in_all else since.key)
+    start = _start_of(achievement, sums, undone, since)
     span = _up_to_date(undone.past, start, undone.revised)
     return refold(achievement, target, sums.sum_micros, start, span, revisable=undone.metric.revisable)
+
+
+def _granted_as_they_came(
+    achievement: Achievement, target: int, sums: Accumulator, undone: _Undone
+) -> Grant | None:
+    """By what events contributed as they came, as far as that is told; from there on by what they do today."""
+    arrivals, total = undone.metric.arrivals, sums.sum_micros
+    start = _start_of(achievement, sums, undone, undone.fact.cause)
+    span, after = _up_to_date(undone.past, start, undone.revised), -1
+    if span is not None:
+        grant = replay(achievement, target, total, start, span, arrivals)
+        if grant is not None:
+            return grant
+        after = max(undone.fact.position, told_until(start, span, arrivals))
+    return refold(achievement, target, total, start, span, revisable=True, after=after)
+
+
+def _start_of(achievement: Achievement, sums: Accumulator, undone: _Undone, since: Cause) -> Start:
+    """From where on facts are looked at: all, where the sum may once have been high enough before it."""
+    in_all = achievement.is_selective and sums.negative_count > 0
+    return Start(undone.metric.metric, since.position, None if in_all else since.key)

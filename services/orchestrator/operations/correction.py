@@ -43,8 +43,9 @@ def correction_of(
         fact.metric = left.metric
         fact.attributes.update(origin.metric_event.attributes)
         convert.set_total(fact, left.before, left.after)
-        if left.revisions is not None:
-            convert.set_revisions(fact, left.revisions)
+        if left.contributed is not None:
+            convert.set_revisions(fact, left.contributed.revisions)
+            convert.set_arrivals(fact, left.contributed.arrivals)
     return entry
 
 

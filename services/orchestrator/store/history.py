@@ -8,6 +8,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from services.orchestrator.config import MOST_AHEAD
+from services.orchestrator.contributions import AROUND, MOST_READ, Arrival, as_they_came, asked_when
 from services.orchestrator.domain import Aggregation, Extremes, Fact, InTime, in_time
 from services.orchestrator.said import Reading, Statement, UserPatch, instant_of, micros_of
 
@@ -48,6 +49,20 @@ _FIRST_WITH: Final = """
      WHERE metric = $2 AND unique_value = $3
      ORDER BY occur_time, entry_id
      LIMIT 1
+"""
+
+# As of one that is undone. Nothing occurs later than a while after it was received.
+_AROUND: Final = """
+    SELECT entry_id, value_micros, unique_value, position, occur_time
+      FROM (SELECT * FROM entries WHERE user_id = $1 AND live AND receive_time >= $3 OFFSET 0) AS own
+     WHERE metric = $2 AND occur_time BETWEEN $4 AND $5
+     LIMIT $6
+"""
+
+_FIRST_BEFORE: Final = """
+    SELECT value AS unique_value, first_id AS entry_id, first_time AS occur_time
+      FROM unique_values
+     WHERE user_id = $1 AND metric = $2 AND value = ANY($3::text[]) AND first_time < $4
 """
 
 _REQUESTS: Final = """
@@ -139,6 +154,30 @@ class History:
         highest = None if before is None else before.greatest.value_micros
         rows = await source.fetch(_GREATER, *after, highest, fact.value_micros)
         return [*([before.greatest] if before else ()), *map(fact_from_row, rows)]
+
+    async def as_they_came(
+        self, source: Fetching, user_id: str, metric: str, aggregation: Aggregation, undone: Fact
+    ) -> tuple[Arrival, ...]:
+        """What the events around one that is undone contributed as they came, where today's contributions do not say
+        it. Of a metric that is no sum.
+        """
+        first, last = undone.occur_time - AROUND, undone.occur_time + AROUND
+        rows = await source.fetch(_AROUND, user_id, metric, first - MOST_AHEAD, first, last, MOST_READ + 1)
+        if len(rows) > MOST_READ:
+            return ()
+        came = asked_when([fact_from_row(row) for row in rows], undone)
+        if not came:
+            return ()
+        since = min(event.occur_time for event in (*came, undone))
+        before: list[Fact]
+        if aggregation is Aggregation.UNIQUE:
+            values = sorted({event.unique_value for event in came if event.unique_value is not None})
+            firsts = await source.fetch(_FIRST_BEFORE, user_id, metric, values, since)
+            before = [Fact(row["entry_id"], 0, row["occur_time"], 0, row["unique_value"]) for row in firsts]
+        else:
+            extremes = await self.extremes(source, user_id, metric, (since, _LOWEST))
+            before = [extremes.greatest, extremes.newest] if extremes else []
+        return as_they_came(aggregation, before, came)
 
     async def first_with(self, source: Fetching, user_id: str, metric: str, value: str) -> Fact | None:
         """The first event in the order of times with a value of a UNIQUE metric."""

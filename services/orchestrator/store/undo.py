@@ -9,7 +9,7 @@ from asyncpg import Record
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.orchestrator.contributions import Revisions, revisions_without
+from services.orchestrator.contributions import Arrival, Revisions, revisions_without
 from services.orchestrator.domain import (
     MICROS,
     Aggregation,
@@ -94,6 +94,14 @@ _STORE_CORRECTION: Final = """
 """
 
 
+class Contributed(Struct, frozen=True):
+    """What the other events of a metric that is no sum contribute without the one that is taken out."""
+
+    revisions: Revisions
+    arrivals: tuple[Arrival, ...] = ()
+    """What they contributed as they came, where today's contributions do not say it."""
+
+
 class TakenOut(Struct, frozen=True):
     """What is left without the entry."""
 
@@ -103,8 +111,8 @@ class TakenOut(Struct, frozen=True):
     metric: str | None
     before: Total | None
     after: Total | None
-    revisions: Revisions | None
-    """What other events contribute without it; None where the metric is a sum, or there is none."""
+    contributed: Contributed | None
+    """None where the metric is a sum, or there is none."""
     occur_time: datetime
 
 
@@ -141,7 +149,7 @@ class UndoStore:
             row = await connection.fetchrow(_LOCK_USER, entry["user_id"])
             assert row is not None
             await connection.execute(_TAKE_OUT, entry_id)
-            before, after, revisions = await self._recount(connection, entry, aggregations)
+            before, after, contributed = await self._recount(connection, entry, aggregations)
             known = user_from_row(row)
             user = await self._unsay(connection, known, entry)
             left = TakenOut(
@@ -151,7 +159,7 @@ class UndoStore:
                 metric=entry["metric"],
                 before=before,
                 after=after,
-                revisions=revisions,
+                contributed=contributed,
                 occur_time=entry["occur_time"],
             )
             correction = correction_of(left)
@@ -169,7 +177,7 @@ class UndoStore:
 
     async def _recount(
         self, connection: Connection, entry: Record, aggregations: Mapping[str, Aggregation]
-    ) -> tuple[Total | None, Total | None, Revisions | None]:
+    ) -> tuple[Total | None, Total | None, Contributed | None]:
         if entry["metric"] is None:
             return None, None, None
         key = (entry["user_id"], entry["metric"])
@@ -203,7 +211,10 @@ class UndoStore:
             after.newest_time,
             after.newest_id,
         )
-        return before, after, revisions
+        if revisions is None:
+            return before, after, None
+        arrivals = await self._history.as_they_came(connection, *key, aggregation, undone)
+        return before, after, Contributed(revisions, arrivals)
 
     @staticmethod
     async def _summed(connection: Connection, key: tuple[str, str], before: Total) -> Total:

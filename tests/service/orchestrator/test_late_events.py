@@ -26,7 +26,7 @@ from tests.service.orchestrator.steps import (
     take_out,
     total,
 )
-from tests.unit.orchestrator.test_contributions import obvious
+from tests.unit.orchestrator.test_contributions import check_arrivals, obvious
 
 DAY = 24
 
@@ -145,6 +145,20 @@ def contributed(entries: list[entry_pb2.Entry]) -> dict[str, int]:
     return {entry_id: micros for entry_id, (_, micros) in held.items()}
 
 
+def as_fact(recorded: Recorded) -> Fact:
+    """An event as its total sees it."""
+    incoming = recorded.incoming
+    assert incoming.event is not None
+    assert recorded.after is not None
+    return Fact(
+        incoming.entry_id,
+        incoming.event.value_micros,
+        incoming.occur_time,
+        recorded.after.version,
+        recorded.unique_value,
+    )
+
+
 @pytest.mark.parametrize("metric", ["countries", "record", "weight"])
 async def test_contributions_told_and_revised_equal_those_in_the_order_of_times(
     pool: Pool, metric: str
@@ -171,17 +185,10 @@ async def test_contributions_told_and_revised_equal_those_in_the_order_of_times(
             gone = live.pop(rng.randrange(len(live)))
             left = await take_out(pool, gone)
             told.append(correction.correction_of(recorded_entry(gone, "UTC"), left, NOON, "UTC", voided=True))
-        facts = [
-            Fact(
-                entry.incoming.entry_id,
-                entry.incoming.event.value_micros,
-                entry.incoming.occur_time,
-                0,
-                entry.unique_value,
-            )
-            for entry in live
-            if entry.incoming.event
-        ]
+            assert left.contributed
+            others = [as_fact(entry) for entry in live]
+            check_arrivals(METRICS[metric].aggregation, others, as_fact(gone), left.contributed.arrivals)
+        facts = [as_fact(entry) for entry in live]
         wanted, sum_of_all, peak = obvious(METRICS[metric].aggregation, facts)
         rng.shuffle(told)
         known = contributed(told)
@@ -253,6 +260,7 @@ async def test_the_first_of_a_value_is_the_first_in_time_also_after_a_void(pool:
     ledger = ledger_store(pool)
     assert (await ledger.firsts([key]))[key] == (early.occur_time, early.entry_id)
     left = await take_out(pool, first)
-    assert left.revisions == ((late.entry_id, MICROS),)
+    assert left.contributed
+    assert left.contributed.revisions == ((late.entry_id, MICROS),)
     assert (await ledger.firsts([key]))[key] == (late.occur_time, late.entry_id)
     assert METRICS["countries"].aggregation is Aggregation.UNIQUE

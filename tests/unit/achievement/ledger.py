@@ -17,7 +17,7 @@ from services.achievement.domain import (
     Reach,
     place_of,
 )
-from shared.entries import ContributionRevision, Entry, EntryKind, MetricFact, UserSnapshot
+from shared.entries import ContributionRevision, Entry, EntryKind, MetricArrival, MetricFact, UserSnapshot
 from shared.filters import AttributeFilter, matches
 from tests.unit.achievement.builders import MERGED, NOON, PRO, UNIT, entry_id
 
@@ -95,6 +95,32 @@ def _contributions(events: tuple[Event, ...], metric: str) -> dict[Event, int]:
     return found
 
 
+def arrivals(came: Sequence[Event], undone: Event) -> tuple[MetricArrival, ...]:
+    """What each contributed when it came, and what others did from then on, without one that is undone; nothing where
+    that one and all since came in the order of times.
+    """
+    since = came.index(undone)
+    late = [
+        place
+        for place in range(since, len(came))
+        if came[place].key < max(one.key for one in came[: place + 1])
+    ]
+    found, left, before = [], list[Event](), dict[Event, int]()
+    for event in came[: max(late, default=-1) + 1]:
+        if event == undone:
+            continue
+        left.append(event)
+        now = contributions(left, undone.metric)
+        revised = tuple(
+            ContributionRevision(entry_id(other.name), now[other])
+            for other, micros in before.items()
+            if now[other] != micros
+        )
+        found.append(MetricArrival(entry_id(event.name), now[event], revised))
+        before = now
+    return tuple(found)
+
+
 @dataclass
 class Ledger:
     """What the orchestrator tells of events and of their undoing."""
@@ -108,11 +134,12 @@ class Ledger:
         return Command(self._entry(event, EntryKind.METRIC_EVENT))
 
     def take_out(self, event: Event) -> Command:
+        came = arrivals([one for one in self.live if one.metric == event.metric], event)
         self.live.remove(event)
         self.told.pop(event)
-        return Command(self._entry(event, EntryKind.CORRECTION))
+        return Command(self._entry(event, EntryKind.CORRECTION, came))
 
-    def _entry(self, event: Event, kind: EntryKind) -> Entry:
+    def _entry(self, event: Event, kind: EntryKind, came: tuple[MetricArrival, ...] = ()) -> Entry:
         is_event = kind is EntryKind.METRIC_EVENT
         now = contributions(self.live, event.metric)
         revisions = tuple(
@@ -135,6 +162,7 @@ class Ledger:
             revisable,
             now.get(event, 0) if revisable else 0,
             revisions if revisable else (),
+            came if revisable else (),
         )
         told = entry_id(event.name) if is_event else entry_id(("correction", event.name))
         corrected = None if is_event else entry_id(event.name)

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.achievement.domain import Catalogue, Command, Reach
-from tests.unit.achievement.builders import Player
+from services.achievement.domain import Achievement, Catalogue, Command, MetricTrigger, Reach
+from tests.unit.achievement.builders import UNIT, Player
 from tests.unit.achievement.ledger import Event, Ledger, catalogue, earned_places
 
 REVISABLE = ("max", "last", "unique")
@@ -93,24 +93,41 @@ def test_contributions_that_a_late_event_revises(arriving: list[Event]) -> None:
 
 
 @given(events(*REVISABLE, values=SIGNED), st.data(), st.randoms(use_true_random=False))
-def test_contributions_that_an_undoing_revises(
+def test_contributions_that_late_events_and_undoings_revise(
     arriving: list[Event], data: st.DataObject, random: Any
 ) -> None:
     voided = data.draw(st.sets(st.sampled_from(arriving)))
-    arriving = sorted(arriving, key=lambda one: one.key)
     alice = Player(catalogue(*REVISABLE))
     left = happen(alice, arriving, voided, random)
     assert held(alice) == expected(alice, left)
 
 
-@given(events(*REVISABLE, values=SIGNED), st.data(), st.randoms(use_true_random=False))
-def test_which_are_held_when_contributions_change_in_both_ways(
-    arriving: list[Event], data: st.DataObject, random: Any
-) -> None:
-    """Of achievements without event filters. With them, what an event contributes can come too late to prevent."""
-    voided = data.draw(st.sets(st.sampled_from(arriving)))
-    alice = Player(
-        Catalogue(achievement for achievement in catalogue(*REVISABLE).all() if not achievement.event_filters)
+def test_a_completion_stays_with_whom_it_was_granted_to_where_a_later_arrival_is_undone() -> None:
+    here, there, undone, again = (
+        Event(name, place, minutes, "unique")
+        for name, (place, minutes) in enumerate([(1, 5), (2, 10), (3, 1), (2, 7)])
     )
-    left = happen(alice, arriving, voided, random)
-    assert held(alice).keys() == expected(alice, left).keys()
+    alice = Player(Catalogue([Achievement("two-places", "Two", MetricTrigger("unique", 2 * UNIT))]))
+    ledger, commands = Ledger(), {}
+    for event in (here, there, undone, again):
+        commands[event] = ledger.record(event)
+        alice.apply(commands[event])
+    alice.void(commands[undone], ledger.take_out(undone))
+    assert held(alice) == {"two-places": there.reach}
+
+
+def test_a_completion_passes_to_whom_it_would_have_been_granted_by_what_events_contributed_then() -> None:
+    """Later its own contribution goes to another one, and what was granted stays."""
+    undone, there, here, again = (
+        Event(name, place, minutes, "unique")
+        for name, (place, minutes) in enumerate([(3, 1), (2, 10), (1, 5), (2, 4)])
+    )
+    alice = Player(Catalogue([Achievement("two-places", "Two", MetricTrigger("unique", 2 * UNIT))]))
+    ledger, commands = Ledger(), {}
+    for event in (undone, there, here, again):
+        commands[event] = ledger.record(event)
+        alice.apply(commands[event])
+    assert held(alice) == {"two-places": there.reach}
+    alice.void(commands[undone], ledger.take_out(undone))
+    assert held(alice) == {"two-places": there.reach}
+    assert held(alice) == expected(alice, [there, here, again])

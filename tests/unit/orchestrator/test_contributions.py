@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.orchestrator.contributions import Contribution, Revisions, revisions_without
+from services.orchestrator.contributions import (
+    MOST_ARRIVALS,
+    Arrival,
+    Contribution,
+    Revisions,
+    as_they_came,
+    asked_when,
+    revisions_without,
+)
 from services.orchestrator.domain import MICROS, Aggregation, Fact, InTime, Metric, Total, in_time
 from services.orchestrator.recording import (
     Incoming,
@@ -157,6 +165,81 @@ def obvious(aggregation: Aggregation, facts: Sequence[Fact]) -> tuple[dict[UUID,
                 totals.append(len({event.unique_value for event in so_far}) * MICROS)
     contributed = {event.entry_id: totals[n + 1] - totals[n] for n, event in enumerate(ordered)}
     return contributed, totals[-1], max(totals[1:], default=0)
+
+
+def standing(aggregation: Aggregation, facts: Sequence[Fact], since: datetime) -> list[Fact]:
+    """What stands for events before an instant."""
+    before = [fact for fact in facts if fact.occur_time < since]
+    if aggregation is Aggregation.UNIQUE:
+        return list({fact.unique_value: fact for fact in sorted(before, key=in_time, reverse=True)}.values())
+    return [choose(before) for choose in (_greatest, _newest) if before]
+
+
+def is_late(fact: Fact, facts: Sequence[Fact]) -> bool:
+    """Whether one that is later in time had come before."""
+    return any(other.position < fact.position and in_time(other) > in_time(fact) for other in facts)
+
+
+def check_arrivals(
+    aggregation: Aggregation, others: Sequence[Fact], undone: Fact, arrivals: Sequence[Arrival]
+) -> None:
+    """That it is told whenever it makes a difference, and is what an obvious fold gives after each arrival since."""
+    came = sorted((*others, undone), key=lambda fact: fact.position)
+    late = [fact.position for fact in came if fact.position >= undone.position and is_late(fact, came)]
+    position = {fact.entry_id: fact.position for fact in others}
+    amounts: dict[UUID, int] = {}
+    for arrival in arrivals:
+        amounts |= {arrival.entry_id: arrival.contribution.micros, **dict(arrival.contribution.revisions)}
+        if position[arrival.entry_id] > undone.position:
+            known = [fact for fact in others if fact.position <= position[arrival.entry_id]]
+            contributed = obvious(aggregation, known)[0]
+            assert amounts.items() <= contributed.items()
+    assert max((position[arrival.entry_id] for arrival in arrivals), default=-1) <= max(late, default=-1)
+    left = {entry_id: position[entry_id] for entry_id in position.keys() - amounts.keys()}
+    now = obvious(aggregation, others)[0]
+    for fact in others:
+        if fact.entry_id not in amounts:
+            # Nothing that came since changed what it contributes.
+            known = [other for other in others if other.position <= max(left[fact.entry_id], undone.position)]
+            assert obvious(aggregation, known)[0][fact.entry_id] == now[fact.entry_id]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-6, 9).filter(bool), st.integers(0, 9), st.sampled_from(["a", "b", "c"])),
+        min_size=1,
+        max_size=9,
+    ),
+    st.sampled_from(REVISABLE),
+    st.data(),
+)
+def test_what_events_contributed_as_they_came_without_one_that_is_undone(
+    happened: list[tuple[int, int, str]], aggregation: Aggregation, data: st.DataObject
+) -> None:
+    numbers = data.draw(st.permutations(range(1, len(happened) + 1)))
+    came = [
+        replace(fact(number, value, hours=hours, item=item), position=position)
+        for position, (number, (value, hours, item)) in enumerate(zip(numbers, happened, strict=True))
+    ]
+    undone = data.draw(st.sampled_from(came))
+    others = [event for event in came if event is not undone]
+    asked = asked_when(others, undone)
+    since = min(event.occur_time for event in (*asked, undone))
+    check_arrivals(
+        aggregation, others, undone, as_they_came(aggregation, standing(aggregation, others, since), asked)
+    )
+
+
+def test_where_the_undone_event_and_all_since_came_in_the_order_of_times_nothing_is_asked() -> None:
+    came = [replace(fact(place, 1, hours=hour), position=place) for place, hour in enumerate((3, 1, 4, 5))]
+    assert asked_when([*came[:2], came[3]], came[2]) == []
+    assert asked_when([came[0], *came[2:]], came[1]) == [came[0]]
+
+
+def test_of_too_many_events_it_is_not_asked() -> None:
+    came = [replace(fact(place, 1, hours=-place), position=place) for place in range(MOST_ARRIVALS + 2)]
+    assert asked_when(came[1:-1], came[0])
+    assert asked_when(came[1:], came[0]) == []
 
 
 arrivals = st.lists(

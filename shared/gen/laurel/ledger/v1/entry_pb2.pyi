@@ -216,6 +216,7 @@ class MetricFact(_message.Message):
     CONTRIBUTION_MICROS_FIELD_NUMBER: _builtins.int
     REVISABLE_FIELD_NUMBER: _builtins.int
     REVISIONS_FIELD_NUMBER: _builtins.int
+    ARRIVALS_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """The metric's key."""
     value_micros: _builtins.int
@@ -244,6 +245,13 @@ class MetricFact(_message.Message):
         with the greatest holds, and goes before what the event itself said. It may arrive before that event does.
         """
 
+    @_builtins.property
+    def arrivals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricArrival]:
+        """In a correction of a `revisable` metric, where the undone event had come late, or since which another one came late:
+        what the events from the earliest of these on contributed as they came, without the undone one, in the order in which
+        they came (RULES 2.5). What is granted without it follows from that. Empty where today's contributions say the same.
+        """
+
     def __init__(
         self,
         *,
@@ -257,10 +265,11 @@ class MetricFact(_message.Message):
         contribution_micros: _builtins.int = ...,
         revisable: _builtins.bool = ...,
         revisions: _abc.Iterable[Global___ContributionRevision] | None = ...,
+        arrivals: _abc.Iterable[Global___MetricArrival] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "contribution_micros", b"contribution_micros", "metric", b"metric", "peak_micros", b"peak_micros", "revisable", b"revisable", "revisions", b"revisions", "total_after_micros", b"total_after_micros", "total_before_micros", b"total_before_micros", "total_version", b"total_version", "value_micros", b"value_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrivals", b"arrivals", "attributes", b"attributes", "contribution_micros", b"contribution_micros", "metric", b"metric", "peak_micros", b"peak_micros", "revisable", b"revisable", "revisions", b"revisions", "total_after_micros", b"total_after_micros", "total_before_micros", b"total_before_micros", "total_version", b"total_version", "value_micros", b"value_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -291,6 +300,38 @@ class ContributionRevision(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContributionRevision: _TypeAlias = ContributionRevision  # noqa: Y015
+
+@_typing.final
+class MetricArrival(_message.Message):
+    """What an event contributed when it came."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_MICROS_FIELD_NUMBER: _builtins.int
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry of that event."""
+    contribution_micros: _builtins.int
+    """What it contributed then, in micro-units."""
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContributionRevision]:
+        """What others that had come contributed from then on."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        contribution_micros: _builtins.int = ...,
+        revisions: _abc.Iterable[Global___ContributionRevision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution_micros", b"contribution_micros", "entry_id", b"entry_id", "revisions", b"revisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricArrival: _TypeAlias = MetricArrival  # noqa: Y015
 
 @_typing.final
 class UserUpdate(_message.Message):
