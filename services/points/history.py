@@ -77,10 +77,12 @@ CROSSING: Final = """
            <> (upto - $6) / $5 - (upto - contribution_micros - CASE position WHEN $2 THEN 0 ELSE $6 END) / $5
      ORDER BY position
 """
+# A condition that is true or not hashes the positions; with = ANY each row would go through thousands of them.
 AWARDS_OF: Final = """
     SELECT *
       FROM awards
-     WHERE user_id = $1 AND sequence > $2 AND points_system = $3 AND trigger = $4 AND position = ANY($5::bigint[])
+     WHERE user_id = $1 AND sequence > $2 AND points_system = $3 AND trigger = $4
+       AND (position IN (SELECT unnest($5::bigint[]))) IS TRUE
      ORDER BY sequence
 """
 AWARDS_BETWEEN: Final = """

@@ -97,6 +97,18 @@ async def test_taking_an_event_out_reads_no_other_fact_where_only_its_own_awards
     assert history.FACTS not in statements
 
 
+async def test_the_awards_of_thousands_of_facts_are_found_by_a_hash_of_their_positions(
+    service: Service,
+) -> None:
+    pool = await _pool(service)
+    async with pool.acquire() as connection:
+        plan = await connection.fetch(
+            f"EXPLAIN {history.AWARDS_OF}", "alice", 0, "xp", "three", list(range(5_000))
+        )
+    await pool.close()
+    assert any("hashed SubPlan" in line["QUERY PLAN"] for line in plan)
+
+
 async def _statements(
     service: Service, *commands: participant_pb.Command, warm: participant_pb.Command | None = None
 ) -> list[str]:
