@@ -27,7 +27,8 @@ from shared.definitions import (
 )
 from shared.errors import InvalidArgument, Violations
 from shared.masks import updated
-from shared.rpc.convert import check_key, violation_messages
+from shared.rpc.convert import check_key
+from shared.rpc.error_messages import violation_messages
 
 M = TypeVar("M", bound=Message)
 

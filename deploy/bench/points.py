@@ -34,7 +34,16 @@ from services.points.maintenance import Maintenance
 from services.points.store import Store
 from services.points.terms import Terms
 from shared.clock import SystemClock
-from shared.entries import Entry, EntryKind, MetricFact, PointsGift, UserSnapshot
+from shared.entries import (
+    Entry,
+    EntryKind,
+    MetricFact,
+    PointsGift,
+    PointsGrant,
+    PointsSpend,
+    PointsTransfer,
+    UserSnapshot,
+)
 from shared.ids import derived_id_at
 from shared.pages import Page, read_page
 from shared.participant import Work
@@ -336,7 +345,9 @@ class _Points:
             "UTC",
             None,
             None,
-            gifts=(PointsGift(key, amount),),
+            content=(PointsTransfer if to else PointsGrant if amount > 0 else PointsSpend)(
+                PointsGift(key, amount)
+            ),
             other_users=(UserSnapshot(to, "UTC", {}, now, 1, ""),) if to else (),
         )
         return Work(Command(entry), entry_id, user, b"")

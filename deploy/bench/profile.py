@@ -40,7 +40,7 @@ KINDS: Final[Sequence[tuple[str, re.Pattern[str]]]] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         ("rules", r"services/\w+/(domain/|domain\.py|saga\.py|recording\.py|effects\.py)"),
-        ("conversion", r"(services/\w+/convert|shared/rpc/convert|shared/rpc/wire|operations/)"),
+        ("conversion", r"(services/\w+/convert|shared/rpc/(contents|convert|entries|wire)|operations/)"),
         ("rows", r"services/\w+/(store|rows)"),
         ("protobuf", r"(google/protobuf|upb|_message\.)"),
         ("gRPC", r"(grpc/|cygrpc|shared/rpc/)"),

@@ -13,7 +13,7 @@ from services.achievement.domain import Achievement, Attributes, Reach, StreakTr
 from shared.entries import UserSnapshot
 from shared.errors import Violations
 from shared.rpc.channel import call
-from shared.rpc.convert import user_from_proto
+from shared.rpc.entries import user_from_proto
 
 T = TypeVar("T")
 

@@ -49,15 +49,9 @@ from services.leaderboard.domain.runs import (
 from services.leaderboard.domain.tracking import Tracking
 from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
+from shared.entries import MAX_GIFT
 from shared.errors import Violations
-from shared.rpc.convert import (
-    MAX_ATTRIBUTE_NAME_CHARS,
-    MAX_GIFT,
-    check_key,
-    check_text,
-    date_within,
-    time_of_day,
-)
+from shared.rpc.convert import MAX_ATTRIBUTE_NAME_CHARS, check_key, check_text, date_within, time_of_day
 from shared.rpc.filters import filters_from_proto
 
 IMMUTABLE_FIELDS: Final = (

@@ -7,7 +7,6 @@ from google.protobuf.message import Message
 from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2, user_pb2
 from msgspec import Struct
-from msgspec.structs import replace
 
 from services.orchestrator.contributions import Arrival, Revisions
 from services.orchestrator.domain import (
@@ -25,12 +24,9 @@ from services.orchestrator.said import UserPatch
 from shared.entries import SIGN_UP_DATE, sign_up_date
 from shared.errors import Violations
 from shared.ids import derived_id, derived_id_at
-from shared.rpc.admin import MAX_REASON_CHARS
 from shared.rpc.convert import (
-    MAX_GIFT,
     check_attributes,
     check_key,
-    check_request_id,
     check_text,
     check_user_id,
     check_zone,
@@ -41,8 +37,6 @@ from shared.rpc.convert import (
     texts,
     uuid_field,
 )
-
-MAX_POINTS_HOLD_SECONDS = 31 * 86_400
 
 # What comes in
 
@@ -87,82 +81,6 @@ def incoming_call(
         actor=asked.actor,
         reason=reason,
     )
-
-
-def incoming_gift(
-    operation: str,
-    request: orchestrator_service_pb2.GrantPointsRequest
-    | orchestrator_service_pb2.SpendPointsRequest
-    | orchestrator_service_pb2.TransferPointsRequest,
-    asked: Asked,
-) -> Incoming:
-    """The entry of a call that gives, takes or passes on points. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_user_id(request.user_id, "user_id", violations)
-    others: tuple[str, ...] = ()
-    if isinstance(request, orchestrator_service_pb2.TransferPointsRequest):
-        others = (request.to_user_id,)
-        check_user_id(request.to_user_id, "to_user_id", violations)
-        if request.to_user_id == request.user_id:
-            violations.add("to_user_id", "must be another user")
-    check_key(request.points_system, "points_system", violations)
-    if not 1 <= request.amount <= MAX_GIFT:
-        violations.add("amount", f"must be 1 to {MAX_GIFT:,}")
-    check_text(request.reason, "reason", violations, min_chars=0, max_chars=MAX_REASON_CHARS)
-    check_request_id(request.request_id, "request_id", violations)
-    violations.raise_if_any()
-    patch = UserPatch(request.user_id)
-    incoming = incoming_call(operation, patch, request, request.request_id, asked, request.reason)
-    return replace(incoming, other_user_ids=others)
-
-
-def incoming_hold(
-    operation: str,
-    request: orchestrator_service_pb2.HoldPointsRequest
-    | orchestrator_service_pb2.CapturePointsRequest
-    | orchestrator_service_pb2.ReleasePointsRequest,
-    asked: Asked,
-) -> Incoming:
-    """The entry of a call that holds points, or is about points that are held. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_user_id(request.user_id, "user_id", violations)
-    if isinstance(request, orchestrator_service_pb2.HoldPointsRequest):
-        check_key(request.points_system, "points_system", violations)
-        if not 1 <= request.amount <= MAX_GIFT:
-            violations.add("amount", f"must be 1 to {MAX_GIFT:,}")
-        if not 0 <= request.hold_seconds <= MAX_POINTS_HOLD_SECONDS:
-            violations.add("hold_seconds", f"must be 0 to {MAX_POINTS_HOLD_SECONDS:,}")
-    else:
-        uuid_field(request.hold_entry_id, "hold_entry_id", violations)
-    amount = request.amount if isinstance(request, orchestrator_service_pb2.CapturePointsRequest) else 0
-    if not 0 <= amount <= MAX_GIFT:
-        violations.add("amount", f"must be 0 to {MAX_GIFT:,}")
-    check_text(request.reason, "reason", violations, min_chars=0, max_chars=MAX_REASON_CHARS)
-    check_request_id(request.request_id, "request_id", violations)
-    violations.raise_if_any()
-    patch = UserPatch(request.user_id)
-    return incoming_call(operation, patch, request, request.request_id, asked, request.reason)
-
-
-def incoming_streak_call(
-    operation: str,
-    request: orchestrator_service_pb2.GrantFreezesRequest
-    | orchestrator_service_pb2.PauseStreakRequest
-    | orchestrator_service_pb2.ResetStreakRequest
-    | orchestrator_service_pb2.RestoreStreakRequest
-    | orchestrator_service_pb2.ResumeStreakRequest
-    | orchestrator_service_pb2.OverrideStreakRequest,
-    asked: Asked,
-    violations: Violations,
-) -> Incoming:
-    """The entry of a call about a user's streak, with what is wrong with the rest of it. Raises `InvalidArgument`."""
-    check_user_id(request.user_id, "user_id", violations)
-    check_key(request.streak, "streak", violations)
-    check_text(request.reason, "reason", violations, min_chars=0, max_chars=MAX_REASON_CHARS)
-    check_request_id(request.request_id, "request_id", violations)
-    violations.raise_if_any()
-    patch = UserPatch(request.user_id)
-    return incoming_call(operation, patch, request, request.request_id, asked, request.reason)
 
 
 # What participants are told

@@ -40,7 +40,7 @@ from shared.postgres.admin import Asking
 from shared.postgres.mutations import once
 from shared.postgres.pool import Pool
 from shared.rpc.access import current_caller
-from shared.rpc.convert import error_message
+from shared.rpc.error_messages import error_message
 from shared.rpc.wire import Part
 from shared.tenants import CURRENT_TENANT, id_range, is_own
 

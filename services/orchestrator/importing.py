@@ -35,7 +35,8 @@ from shared.errors import (
 )
 from shared.ids import digest
 from shared.postgres.pool import Pool
-from shared.rpc.convert import digest_of, error_message, to_timestamp
+from shared.rpc.convert import digest_of, to_timestamp
+from shared.rpc.error_messages import error_message
 
 MAX_BATCH: Final = 1_000
 _ONE_DAY: Final = timedelta(days=1)

@@ -25,7 +25,8 @@ from shared.errors import (
     Unavailable,
 )
 from shared.rpc.channel import call
-from shared.rpc.convert import error_from_message, to_timestamp
+from shared.rpc.convert import to_timestamp
+from shared.rpc.error_messages import error_from_message
 from shared.rpc.wire import Part
 
 DEFINITE: Final = (

@@ -14,7 +14,8 @@ from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.operations.correction import correction_id
 from services.orchestrator.store.reads import Audit
 from shared.errors import FailedPrecondition, LaurelError
-from shared.rpc.convert import error_from_message, to_timestamp
+from shared.rpc.convert import to_timestamp
+from shared.rpc.error_messages import error_from_message
 
 DOMAIN: Final = "orchestrator.laurel"
 

@@ -30,7 +30,7 @@ from shared import faults
 from shared.clock import Clock
 from shared.errors import DeadlineExceeded, FailedPrecondition, LaurelError, Unavailable
 from shared.postgres.errors import translate
-from shared.rpc.convert import error_message
+from shared.rpc.error_messages import error_message
 
 _LOGGER: Final = logging.getLogger(__name__)
 

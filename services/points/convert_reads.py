@@ -29,10 +29,10 @@ from shared.rpc.convert import (
     check_zone,
     date_from_proto,
     date_to_proto,
-    error_message,
     instant_field,
     uuid_field,
 )
+from shared.rpc.error_messages import error_message
 
 MAX_BOUNDS: Final = 100
 MAX_PERIODS: Final = 400

@@ -28,8 +28,20 @@ from services.streak.domain import (
     with_resume,
 )
 from services.streak.open_streaks import OpenStreaks
-from shared.entries import Entry, EntryKind, StreakCall
+from shared.decimals import to_micros
+from shared.entries import (
+    Entry,
+    StreakCall,
+    StreakFreezeGrant,
+    StreakOverride,
+    StreakOverrideCall,
+    StreakPause,
+    StreakReset,
+    StreakRestore,
+    StreakResume,
+)
 from shared.errors import LaurelError
+from shared.limits import MONDAY
 
 
 class Change(Struct, frozen=True):
@@ -50,36 +62,35 @@ def decided(
     by_hand = open_streaks.by_hand(entry.user.user_id, definition.key)
     if len(by_hand) >= MAX_BY_HAND:
         return convert.too_much_by_hand(definition, MAX_BY_HAND)
-    match entry.kind:
-        case EntryKind.STREAK_FREEZE_GRANT:
+    match call:
+        case StreakFreezeGrant():
             return _granted(definition, by_hand, entry, call)
-        case EntryKind.STREAK_PAUSE:
+        case StreakPause():
             return _paused(definition, by_hand, entry, call)
-        case EntryKind.STREAK_RESET:
+        case StreakReset():
             reset = Reset(entry.entry_id, entry.occur_time, _today(definition, entry))
             return Change(definition, with_reset(by_hand, reset), reset)
-        case EntryKind.STREAK_OVERRIDE:
-            return _overridden(definition, by_hand, entry, call)
-        case EntryKind.STREAK_RESUME:
+        case StreakOverrideCall():
+            return _overridden(definition, by_hand, entry, call.override)
+        case StreakResume():
             return _resumed(definition, by_hand, entry)
-        case _:
+        case StreakRestore():
             return _restored(open_streaks, definition, by_hand, entry, call)
+    raise TypeError(f"nothing is known of a {type(call).__name__}")
 
 
 def _granted(
-    definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
+    definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakFreezeGrant
 ) -> Change | LaurelError:
     if definition.freezes.max_count == 0:
         return convert.without_freezes(definition)
-    grant = FreezeGrant(entry.entry_id, _today(definition, entry), call.freeze_count)
+    grant = FreezeGrant(entry.entry_id, _today(definition, entry), call.count)
     return Change(definition, with_grant(by_hand, grant), grant)
 
 
 def _paused(
-    definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
+    definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakPause
 ) -> Change | LaurelError:
-    assert call.start_date is not None  # of a pause
-    assert call.end_date is not None
     pause = DateRange(entry.entry_id, call.start_date, call.end_date, call.by_user)
     if pause.by_user:
         if pause.first < _today(definition, entry):
@@ -91,20 +102,22 @@ def _paused(
 
 
 def _overridden(
-    definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
+    definition: StreakDefinition, by_hand: ByHand, entry: Entry, wanted: StreakOverride
 ) -> Change | LaurelError:
-    wanted = call.override
-    assert wanted is not None  # of an override
-    thresholds = any(threshold for _, threshold in wanted.metrics)
+    metrics = tuple(
+        (each.metric, to_micros(each.threshold) if each.threshold else 0) for each in wanted.metrics
+    )
+    days_off = tuple(sorted(day - MONDAY for day in wanted.days_off)) if wanted.has_days_off else None
+    thresholds = any(threshold for _, threshold in metrics)
     known = {each.metric for each in definition.metrics}
-    for metric, _ in wanted.metrics:
+    for metric, _ in metrics:
         if metric not in known:
             return convert.not_of_the_streak(definition, metric)
     asked = {
-        Overridable.MODE: wanted.mode is not None,
-        Overridable.METRICS: bool(wanted.metrics) and {metric for metric, _ in wanted.metrics} != known,
+        Overridable.MODE: bool(wanted.mode),
+        Overridable.METRICS: bool(metrics) and {metric for metric, _ in metrics} != known,
         Overridable.THRESHOLDS: thresholds,
-        Overridable.DAYS_OFF: wanted.days_off is not None,
+        Overridable.DAYS_OFF: days_off is not None,
         Overridable.SWITCHED_OFF: wanted.switched_off,
     }
     for what, is_asked in asked.items():
@@ -115,8 +128,8 @@ def _overridden(
         entry.occur_time,
         _today(definition, entry),
         MetricMode(wanted.mode) if wanted.mode else None,
-        wanted.metrics,
-        wanted.days_off,
+        metrics,
+        days_off,
         wanted.switched_off,
     )
     return Change(definition, with_override(by_hand, override), override)
@@ -132,7 +145,11 @@ def _resumed(definition: StreakDefinition, by_hand: ByHand, entry: Entry) -> Cha
 
 
 def _restored(
-    open_streaks: OpenStreaks, definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
+    open_streaks: OpenStreaks,
+    definition: StreakDefinition,
+    by_hand: ByHand,
+    entry: Entry,
+    call: StreakRestore,
 ) -> Change | LaurelError | None:
     user_id = entry.user.user_id
     if not open_streaks.has_facts(user_id, definition.key):

@@ -29,13 +29,13 @@ from services.streak.revisions import Revised, revised
 from shared.decimals import to_micros
 from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
+from shared.entries import MAX_DAYS_OFF, MAX_STREAK_METRICS
 from shared.errors import Violations
+from shared.limits import IsThreshold
 from shared.rpc.convert import (
-    MAX_DAYS_OFF,
-    MAX_STREAK_METRICS,
     check_key,
+    check_limit,
     check_text,
-    check_threshold,
     instant_field,
 )
 from shared.rpc.filters import filters_from_proto
@@ -250,7 +250,7 @@ def _check_metrics(message: streak_pb2.Streak, path: str, violations: Violations
         if metric.metric in seen:
             violations.add(f"{where}.metric", "is given twice")
         seen.add(metric.metric)
-        check_threshold(metric.threshold, f"{where}.threshold", violations)
+        check_limit(IsThreshold(), metric.threshold, f"{where}.threshold", violations)
 
 
 def _check_days(message: streak_pb2.Streak, path: str, violations: Violations) -> None:

@@ -20,7 +20,7 @@ from services.streak.store_zones import ZoneStore
 from services.streak.wanted import Known as Found
 from services.streak.wanted import MoreWanted, Wanted
 from shared import faults
-from shared.entries import Entry, EntryKind, Reversal
+from shared.entries import Entry, EntryKind, Reversal, StreakCall
 from shared.errors import LaurelError
 from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
@@ -136,7 +136,8 @@ class Handlers:
 
         async def load(catalogue: Catalogue, version: int) -> Loaded:
             touched = {definition.key for metric in metrics for definition in catalogue.of_metric(metric)}
-            touched |= {work.command.streak_call.streak for work in fresh if work.command.streak_call}
+            contents = (work.command.content for work in fresh)
+            touched |= {content.streak for content in contents if isinstance(content, StreakCall)}
             if connection is None:
                 return await self._store.recall(users, touched, version)
             return await self._store.load(users, touched, connection)
@@ -218,7 +219,8 @@ class MoreStore:
 
 def _applied(catalogue: Catalogue, open_streaks: OpenStreaks, work: Work[Entry]) -> LogEntry:
     entry, user_id = work.command, work.user_id
-    change = by_hand.decided(catalogue, open_streaks, entry, entry.streak_call) if entry.streak_call else None
+    call = entry.content
+    change = by_hand.decided(catalogue, open_streaks, entry, call) if isinstance(call, StreakCall) else None
     if isinstance(change, LaurelError):
         return _refused(work, change)
     own = named(entry)

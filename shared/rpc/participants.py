@@ -21,15 +21,9 @@ from shared.participant import Work
 from shared.postgres import healing, maintenance
 from shared.postgres.feed import Feed, FollowedFeed
 from shared.postgres.pool import Pool
-from shared.rpc.convert import (
-    check_hold_seconds,
-    check_user_id,
-    entry_from_proto,
-    error_message,
-    instant_field,
-    reversal_from_proto,
-    uuid_field,
-)
+from shared.rpc.convert import check_hold_seconds, check_user_id, instant_field, uuid_field
+from shared.rpc.entries import entry_from_proto, reversal_from_proto
+from shared.rpc.error_messages import error_message
 from shared.rpc.server import Servicer
 from shared.rpc.wire import Part
 

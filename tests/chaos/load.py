@@ -13,7 +13,7 @@ from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.errors import LaurelError
 from shared.ids import sha256
-from shared.rpc.convert import error_from_message
+from shared.rpc.error_messages import error_from_message
 from tests.fixtures.clients import CALL_TIMEOUT_SECONDS, ingest, persist, void
 from tests.fixtures.system import System, event
 

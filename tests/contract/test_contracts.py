@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from laurel.ledger.v1 import entry_pb2
 
 from deploy.generate import PROTOS, ROOT, differences
+from shared.entries import EntryKind
+from shared.errors import Violations
+from shared.rpc import contents
 
 BUF = Path(sys.executable).parent / "buf"
 RELEASED = PROTOS.parent / "deploy" / "released.binpb"
@@ -74,3 +78,14 @@ def test_every_shared_reason_is_used_and_in_the_contract() -> None:
     common = reasons("common")
     assert common - quoted("shared", "services") == set()
     assert raised("shared") - common == set()
+
+
+def test_what_every_operation_says_is_read_from_its_message() -> None:
+    operations = {field.name for field in entry_pb2.Entry.DESCRIPTOR.oneofs_by_name["operation"].fields}
+    kinds = {kind.value: kind for kind in EntryKind}
+    assert operations - kinds.keys() == set(), "of entry.proto: give each a kind in shared/entries.py"
+    assert kinds.keys() - operations == set(), "of shared/entries.py: entry.proto has no such operation"
+    for name, kind in kinds.items():
+        if kind.content is not None:
+            # Raises what does not fit.
+            contents.read(kind.content, getattr(entry_pb2.Entry(), name), name, Violations())

@@ -40,7 +40,7 @@ from services.achievement.domain.state import (
 from services.achievement.domain.totals import Outcome, arrived, contribution, corrected, is_late
 from services.achievement.domain.withholding import withhold
 from shared.calendar import local_date
-from shared.entries import Entry, EntryKind
+from shared.entries import AchievementsSeen, Entry, EntryKind
 from shared.filters import matches
 
 _UNKNOWN = Past()
@@ -81,8 +81,8 @@ def decide(catalogue: Catalogue, state: UserState, command: Command, past: Past 
     """What the entry comes to, given the user's state (RULES 4). Raises `Wanted` for more of the past."""
     entry = command.entry
     state = replace(state, entry_count=state.entry_count + 1)
-    if entry.kind is EntryKind.ACHIEVEMENTS_SEEN:
-        return Decision(state, _plain_fact(state, entry), seen=entry.seen)
+    if isinstance(entry.content, AchievementsSeen):
+        return Decision(state, _plain_fact(state, entry), seen=entry.content.achievements)
     if entry.kind is EntryKind.ACHIEVEMENT_REVOCATION:
         decision = withhold(catalogue.get(command.achievement), state, _plain_fact(state, entry))
     elif entry.kind is EntryKind.ACHIEVEMENT_CALL or _is_earned_at_the_end(catalogue, state, command):

@@ -33,7 +33,7 @@ from services.leaderboard.domain.states import (
     UserState,
 )
 from shared.calendar import local_date
-from shared.entries import Entry, EntryKind, UserSnapshot
+from shared.entries import BoardExclusion, Entry, EntryKind, UserSnapshot
 
 _OPEN_AFTER_END: Final = timedelta(hours=36)
 """So long after the beginning of its last date in UTC, and then the grace, is a run open."""
@@ -223,18 +223,19 @@ def newer(profile: Profile, snapshot: UserSnapshot) -> Profile:
     return Profile(snapshot.version, snapshot.name, snapshot.attributes if newest is None else newest)
 
 
-def names_unknown_board(boards: Boards, entry: Entry) -> bool:
-    """Whether it is about a board that is not there."""
-    named = entry.exclusion.leaderboard if entry.exclusion else ALL_BOARDS
-    return named != ALL_BOARDS and named not in boards.by_key
+def unknown_board_of(boards: Boards, entry: Entry) -> str:
+    """The board that it is about, where that is not there; else empty."""
+    said_of = entry.content
+    named = said_of.leaderboard if isinstance(said_of, BoardExclusion) else ALL_BOARDS
+    return "" if named == ALL_BOARDS or named in boards.by_key else named
 
 
 def _with_exclusion(boards: Boards, exclusions: Exclusions, entry: Entry) -> Exclusions:
     """What is known after an entry: of two that were recorded one after the other the later holds."""
-    if entry.exclusion is None or names_unknown_board(boards, entry):
+    exclusion = entry.content
+    if not isinstance(exclusion, BoardExclusion) or unknown_board_of(boards, entry):
         return exclusions
-    newest = Exclusion(entry.user_sequence, entry.exclusion.excluded)
-    return said(exclusions, entry.exclusion.leaderboard, newest)
+    return said(exclusions, exclusion.leaderboard, Exclusion(entry.user_sequence, exclusion.excluded))
 
 
 _ByRun = dict[RunKey, tuple[Board, Run, list[Fact], list[Replaced]]]

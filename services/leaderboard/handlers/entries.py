@@ -23,9 +23,9 @@ from services.leaderboard.domain.boards import Boards
 from services.leaderboard.domain.entries import (
     decide,
     keeps_rank_history,
-    names_unknown_board,
     touched,
     undone,
+    unknown_board_of,
 )
 from services.leaderboard.domain.facts import Command
 from services.leaderboard.domain.past import (
@@ -410,10 +410,8 @@ def _outcome(boards: Boards, settled: _Settled) -> bytes:
 def _stored(boards: Boards, work: Work[Command], decision: Decision) -> Stored:
     """What is to be stored of an entry. Where no board ranks it, nothing remains to be done, and it is answered."""
     entry = work.command.entry
-    if names_unknown_board(boards, entry):
-        outcome = _REFUSE(
-            entry.entry_id, unknown_board(entry.exclusion.leaderboard if entry.exclusion else "")
-        )
+    if unknown := unknown_board_of(boards, entry):
+        outcome = _REFUSE(entry.entry_id, unknown_board(unknown))
         return Stored(work.command, work.digest, decision, draft=None, outcome=outcome, state=State.REJECTED)
     if not decision.changes and not decision.closed:
         outcome = applied_outcome(entry.entry_id, Effects())

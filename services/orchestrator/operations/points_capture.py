@@ -2,8 +2,14 @@
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from services.orchestrator.points_calls import held_call
+from services.orchestrator.calls import call
+from services.orchestrator.saga import Step
+from shared.entries import EntryKind
 
-OPERATION = held_call(
-    "points_capture", "CapturePoints", pb.CapturePointsRequest, pb.CapturePointsResponse, takes=True
+OPERATION = call(
+    EntryKind.POINTS_CAPTURE,
+    "CapturePoints",
+    pb.CapturePointsRequest,
+    pb.CapturePointsResponse,
+    (Step.POINTS, Step.LEADERBOARD),
 )

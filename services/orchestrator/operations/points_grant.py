@@ -2,8 +2,9 @@
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from services.orchestrator.points_calls import gift_call
+from services.orchestrator.calls import gift_call
+from shared.entries import EntryKind
 
 OPERATION = gift_call(
-    "points_grant", "GrantPoints", pb.GrantPointsRequest, pb.GrantPointsResponse, gives=True
+    EntryKind.POINTS_GRANT, "GrantPoints", pb.GrantPointsRequest, pb.GrantPointsResponse, gives=True
 )

@@ -2,6 +2,15 @@
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from services.orchestrator.points_calls import held_call
+from services.orchestrator.calls import call
+from services.orchestrator.saga import Step
+from shared.entries import EntryKind
 
-OPERATION = held_call("points_release", "ReleasePoints", pb.ReleasePointsRequest, pb.ReleasePointsResponse)
+OPERATION = call(
+    EntryKind.POINTS_RELEASE,
+    "ReleasePoints",
+    pb.ReleasePointsRequest,
+    pb.ReleasePointsResponse,
+    (Step.POINTS,),
+    voidable=False,
+)

@@ -2,8 +2,9 @@
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from services.orchestrator.points_calls import gift_call
+from services.orchestrator.calls import gift_call
+from shared.entries import EntryKind
 
 OPERATION = gift_call(
-    "points_spend", "SpendPoints", pb.SpendPointsRequest, pb.SpendPointsResponse, gives=False
+    EntryKind.POINTS_SPEND, "SpendPoints", pb.SpendPointsRequest, pb.SpendPointsResponse, gives=False
 )

@@ -2,8 +2,28 @@
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from services.orchestrator.points_calls import gift_call
+from services.orchestrator.calls import gift_call
+from shared.entries import EntryKind
+from shared.errors import Violations
+from shared.rpc.convert import check_user_id
+
+
+def _check(request: pb.TransferPointsRequest, violations: Violations) -> None:
+    check_user_id(request.to_user_id, "to_user_id", violations)
+    if request.to_user_id == request.user_id:
+        violations.add("to_user_id", "must be another user")
+
+
+def _others(request: pb.TransferPointsRequest) -> tuple[str, ...]:
+    return (request.to_user_id,)
+
 
 OPERATION = gift_call(
-    "points_transfer", "TransferPoints", pb.TransferPointsRequest, pb.TransferPointsResponse, gives=False
+    EntryKind.POINTS_TRANSFER,
+    "TransferPoints",
+    pb.TransferPointsRequest,
+    pb.TransferPointsResponse,
+    gives=False,
+    check=_check,
+    others=_others,
 )

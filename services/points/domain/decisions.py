@@ -26,7 +26,7 @@ from services.points.domain.state import UserState
 from services.points.domain.streaks import arrived
 from services.points.domain.timing import sooner
 from shared.calendar import local_date
-from shared.entries import Entry, EntryKind
+from shared.entries import Entry, EntryKind, PointsTransfer
 from shared.filters import matches
 
 
@@ -112,10 +112,11 @@ def apply(
 def other_half(command: Command) -> Command | None:
     """What a transfer is for who gets the points (RULES 5.7); None for any other entry."""
     entry = command.entry
-    if entry.kind is not EntryKind.POINTS_TRANSFER:
+    transfer = entry.content
+    if not isinstance(transfer, PointsTransfer):
         return None
-    gifts = tuple(replace(gift, amount=-gift.amount) for gift in entry.gifts)
-    return Command(entry.half_of(entry.other_users[0], gifts), half_of=entry.entry_id)
+    given = replace(transfer, gift=replace(transfer.gift, amount=-transfer.gift.amount))
+    return Command(entry.half_of(entry.other_users[0], given), half_of=entry.entry_id)
 
 
 def received(catalogue: Catalogue, state: UserState, half: Command) -> Applied | Refusal:

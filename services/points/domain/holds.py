@@ -21,7 +21,7 @@ from services.points.domain.limits import (
     Refusal,
     TooManyHolds,
 )
-from shared.entries import Entry, EntryKind, PointsGift
+from shared.entries import Entry, HoldEnd, PointsCapture, PointsGift, PointsHold
 
 MAX_HOLDS: Final = 100
 """Of a user in one system, at once."""
@@ -75,29 +75,31 @@ def decide(
 ) -> Holding | Refusal:
     """What an entry does to what is held; or why it is refused."""
     holds = live(holds, entry.now) if holds else holds
-    call = entry.hold
-    if call is None:
-        return Holding(holds, entry.gifts)
-    if entry.kind is EntryKind.POINTS_HOLD:
-        return _held(catalogue, holds, accounts, entry)
+    match entry.content:
+        case PointsHold() as call:
+            return _held(catalogue, holds, accounts, entry, call)
+        case HoldEnd() as call:
+            return _ended(holds, call)
+    return Holding(holds, entry.gifts)
+
+
+def _ended(holds: Holds, call: HoldEnd) -> Holding | Refusal:
+    amount = call.amount if isinstance(call, PointsCapture) else 0
     for key, those in holds.items():
-        hold = next((one for one in those if one.hold_id == call.hold_id), None)
+        hold = next((one for one in those if one.hold_id == call.hold_entry_id), None)
         if hold is None:
             continue
-        if call.amount > hold.amount:
-            return HoldTooSmall(hold.hold_id, hold.amount, call.amount)
-        taken = call.amount or hold.amount
-        gifts = (PointsGift(key, -taken),) if entry.kind is EntryKind.POINTS_CAPTURE else ()
+        if amount > hold.amount:
+            return HoldTooSmall(hold.hold_id, hold.amount, amount)
+        taken = amount or hold.amount
+        gifts = (PointsGift(key, -taken),) if isinstance(call, PointsCapture) else ()
         return Holding(without(holds, hold.hold_id), gifts)
-    return HoldEnded(call.hold_id)
+    return HoldEnded(call.hold_entry_id)
 
 
 def _held(
-    catalogue: Catalogue, holds: Holds, accounts: Mapping[str, Account], entry: Entry
+    catalogue: Catalogue, holds: Holds, accounts: Mapping[str, Account], entry: Entry, call: PointsHold
 ) -> Holding | Refusal:
-    call = entry.hold
-    assert call is not None
-    assert call.expire_time is not None
     key = call.points_system
     system = catalogue.systems.get(key)
     if system is None or not system.active:
@@ -108,5 +110,5 @@ def _held(
     balance, already = accounts.get(key, EMPTY_ACCOUNT).balance, held(holds).get(key, 0)
     if balance - already - call.amount < system.min_balance:
         return InsufficientPoints(key, HOLD, balance, call.amount, system.min_balance, already)
-    hold = Hold(call.hold_id, call.amount, call.expire_time)
+    hold = Hold(entry.entry_id, call.amount, call.expire_time)
     return Holding({**holds, key: tuple(sorted((*known, hold), key=lambda one: one.expire_time))}, ())

@@ -13,7 +13,7 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 from laurel.participant.v1 import participant_service_pb2
 
 from shared.errors import FieldViolation, LaurelError
-from shared.rpc.convert import error_from_message
+from shared.rpc.error_messages import error_from_message
 from tests.service.orchestrator.conftest import Orchestrator, event, refused
 
 LITTLE: dict[str, Any] = {"max_queued_events": 1, "breaker_failures": 1, "breaker_seconds": 60.0}

@@ -5,7 +5,7 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.servicer import MAX_OPERATIONS
-from shared.rpc.convert import error_from_message
+from shared.rpc.error_messages import error_from_message
 from tests.service.orchestrator.conftest import Orchestrator, refused
 
 

@@ -4,8 +4,8 @@ import asyncpg
 import pytest
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from services.orchestrator import convert
 from services.orchestrator.operation import Asked
+from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.recording import Incoming
 from services.orchestrator.store.erasure import ErasureStore
 from shared.postgres.pool import Pool
@@ -76,7 +76,9 @@ def transfer(key: str) -> Incoming:
     request = pb.TransferPointsRequest(
         user_id="ada", to_user_id="bob", points_system="xp", amount=1, request_id=key
     )
-    return convert.incoming_gift("points_transfer", request, Asked(NOON, HISTORY))
+    incoming = OPERATIONS["points_transfer"].incoming
+    assert incoming is not None
+    return incoming(request, Asked(NOON, HISTORY))
 
 
 @pytest.mark.parametrize("is_back", [False, True])

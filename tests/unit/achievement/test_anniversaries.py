@@ -26,7 +26,7 @@ from services.achievement.domain import (
     list_progress,
 )
 from shared.calendar import local_midnight
-from shared.entries import EntryKind, UserSnapshot
+from shared.entries import AchievementCall, EntryKind, UserSnapshot
 from tests.unit.achievement.builders import PRO, api_achievement, composite, entry, entry_id
 
 SIGNED_UP = date(2020, 2, 29)
@@ -56,7 +56,7 @@ def told(
 
 def called(moment: datetime, key: str = "founder", version: int = 1) -> Command:
     plain = told(moment, version, kind=EntryKind.ACHIEVEMENT_CALL)
-    return Command(replace(plain.entry, achievement=key), achievement=key)
+    return Command(replace(plain.entry, content=AchievementCall(key)), achievement=key)
 
 
 class Alice:
@@ -309,7 +309,9 @@ def test_entries_and_passes_give_the_same_to_the_row(
         moment = NOON + timedelta(hours=hours)
         command = told(moment, version, signed_up=day, zone=zone, plan=plan)
         if calls:
-            called_for = replace(command.entry, kind=EntryKind.ACHIEVEMENT_CALL, achievement="founder")
+            called_for = replace(
+                command.entry, kind=EntryKind.ACHIEVEMENT_CALL, content=AchievementCall("founder")
+            )
             command = Command(called_for, achievement="founder")
         lazily.hears(command)
         eagerly.hears(command)

@@ -15,7 +15,7 @@ from services.points.domain.definitions import (
     Trigger,
 )
 from services.points.domain.facts import Command
-from shared.entries import EntryKind, PointsGift
+from shared.entries import EntryKind, PointsGift, PointsGrant
 from tests.unit.points.user import START, UNIT, User, amounts, only_change
 
 EARN = Trigger("earn", 10, MetricCause("commits", UNIT))
@@ -62,7 +62,7 @@ def test_what_boosts_add_counts_for_the_cap() -> None:
 
 def test_points_that_are_given_by_call_neither_count_nor_are_they_cut() -> None:
     alice = user(EARN, daily_cap=15)
-    gift = replace(alice.entry(EntryKind.POINTS_GRANT), gifts=(PointsGift("xp", 100),))
+    gift = replace(alice.entry(EntryKind.POINTS_GRANT), content=PointsGrant(PointsGift("xp", 100)))
     assert amounts(alice.applied(Command(gift))) == [100]
     assert earned(alice, [2, 3]) == [[10], [5]]
 

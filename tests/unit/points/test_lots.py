@@ -14,7 +14,7 @@ from services.points.domain.definitions import Expiry, MetricCause, PointsSystem
 from services.points.domain.facts import Command
 from services.points.domain.lots import Lots, expired, moved
 from services.points.domain.refold import folded
-from shared.entries import EntryKind, PointsGift
+from shared.entries import EntryKind, PointsGift, PointsSpend
 from tests.unit.points.user import START, UNIT, User
 
 DAY = 24 * 60
@@ -30,7 +30,9 @@ def user(system: PointsSystem = SYSTEM) -> User:
 
 
 def spend(alice: User, amount: int) -> Command:
-    return Command(replace(alice.entry(EntryKind.POINTS_SPEND), gifts=(PointsGift("xp", -amount),)))
+    return Command(
+        replace(alice.entry(EntryKind.POINTS_SPEND), content=PointsSpend(PointsGift("xp", -amount)))
+    )
 
 
 def test_a_date_of_expiry_follows_from_the_date_of_the_award() -> None:

@@ -23,7 +23,7 @@ from services.points.domain.definitions import (
 )
 from services.points.domain.facts import Command
 from services.points.domain.ledger import Award
-from shared.entries import EntryKind, PointsGift
+from shared.entries import EntryKind, PointsGift, PointsGrant
 from shared.filters import AttributeFilter, Equals
 from tests.unit.points.user import START, UNIT, User, amounts, only_change
 
@@ -126,7 +126,7 @@ def test_deductions_are_multiplied_by_nothing() -> None:
 
 def test_a_gift_is_multiplied_by_nothing() -> None:
     alice = user(DOUBLE, levels=(Level("gold", 0, 2 * ONE),))
-    entry = replace(alice.entry(EntryKind.POINTS_GRANT), gifts=(PointsGift("xp", 10),))
+    entry = replace(alice.entry(EntryKind.POINTS_GRANT), content=PointsGrant(PointsGift("xp", 10)))
     assert amounts(alice.applied(Command(entry))) == [10]
 
 

@@ -30,17 +30,14 @@ from shared.rpc.convert import (
     check_user_id,
     check_zone,
     digest_of,
-    entry_from_proto,
-    error_from_message,
-    error_message,
     instant_field,
-    reversal_from_proto,
     set_timestamp,
     to_datetime,
     to_timestamp,
-    user_from_proto,
     uuid_field,
 )
+from shared.rpc.entries import entry_from_proto, reversal_from_proto, user_from_proto
+from shared.rpc.error_messages import error_from_message, error_message
 
 ENTRY_ID = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
 INSTANT = datetime(2026, 3, 1, 12, 30, 0, 250_000, tzinfo=UTC)

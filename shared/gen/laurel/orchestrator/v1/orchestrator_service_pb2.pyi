@@ -999,7 +999,7 @@ class SetBoardExclusionRequest(_message.Message):
     request_id: _builtins.str
     """Idempotency: 1 to 255 characters, unique per user."""
     reason: _builtins.str
-    """Why, at most 255 characters; kept with the entry."""
+    """Why, for the audit: at most 1,000 characters."""
     def __init__(
         self,
         *,
