@@ -209,7 +209,9 @@ class UndoHandlers:
         self._runner = runner
         self._clock = clock
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """Of users of whom something is being voided: what follows from one void is told before the next begins."""
+        """Of users of whom something is being voided, one void at a time (`SagaStore.decide_void`): those of this
+        replica need not ask again and again whether it is their turn.
+        """
 
     async def void(self, entry_id: UUID, request_id: str, asking: Asking) -> bytes:
         """Undoes a finished entry in every service; returns the serialized VoidEntryResponse.
@@ -259,7 +261,9 @@ class UndoHandlers:
         return entry_id
 
     async def _begin_voiding(self, entry_id: UUID, asking: Asking) -> "asyncio.Future[Answer] | None":
-        """The coming answer, where this call is the one that decides; None where another one was first."""
+        """The coming answer, where this call is the one that decides; None where another one was first, or another
+        entry of the user is being voided.
+        """
         with self._runner.expecting([entry_id]):
             if not await self._sagas.decide_void(entry_id, asking.reason, asking.actor, self._clock.now()):
                 return None

@@ -66,6 +66,7 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "leave": (sagas._LEAVE, IDS, ["away", "away"], [1.0, 1.0], 9, list(UNFINISHED)),
         "decide": (sagas._DECIDE, FIRST, b"no", ["streak"], ["streak"], [b""]),
         "decide to void": (sagas._DECIDE_VOID, FIRST, "test", "one", "", NOW, False),
+        "lock its user": (sagas._LOCK_ITS_USER, FIRST),
         "settle": (sagas._SETTLE, FIRST, State.VOIDED, b"", []),
         "stored": (sagas._STORED, FIRST),
         "void reply": (sagas._VOID_REPLY, FIRST),
@@ -85,6 +86,7 @@ BY_USER: dict[str, dict[str, tuple[Any, ...]]] = {
         "events": (reads._USER_ENTRIES, "ada", NOW, LAST, 10, "", None, None, None, None),
         "claim": (sagas._CLAIM, "one", [LAST], 10),
         "backlog": (sagas._BACKLOG,),
+        "voided now": (sagas._VOIDED_NOW, "ada", FIRST),
     },
 }
 """Besides the event path; on it, tests/service/test_young_plans.py counts what is read."""

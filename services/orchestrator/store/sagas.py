@@ -56,6 +56,17 @@ _DECIDE_VOID: Final = """
     RETURNING true
 """
 
+# Whoever decides for another entry of the user meanwhile waits, and then sees this decision: a statement of its own.
+_LOCK_ITS_USER: Final = """
+    SELECT user_id FROM users
+     WHERE user_id = (SELECT user_id FROM sagas WHERE entry_id = $1)
+       FOR NO KEY UPDATE
+"""
+
+_VOIDED_NOW: Final = """
+    SELECT EXISTS (SELECT FROM sagas WHERE user_id = $1 AND state = 5 AND entry_id <> $2)
+"""
+
 _SETTLE: Final = f"""
     WITH settled AS (
         UPDATE sagas
@@ -203,11 +214,16 @@ class SagaStore:
         self, entry_id: UUID, reason: str, actor: str, now: datetime, *, moved: bool = False
     ) -> bool:
         """Makes the decision to void a finished entry durable. False when it is not finished or voided already, or
-        is of a user who was merged or is being deleted, unless it has been `moved` to another: a deletion waits for
-        the merges that were under way.
+        another entry of the user is being voided, by whichever replica: what follows from one void is told before the
+        next begins. False too when the user was merged or is being deleted, unless it has been `moved` to another: a
+        deletion waits for the merges that were under way.
         """
-        arguments = (entry_id, reason, self._instance, actor, now, moved)
-        return bool(await self._pool.fetchval(_DECIDE_VOID, *arguments))
+        async with self._pool.acquire() as connection, connection.transaction():
+            user_id = await connection.fetchval(_LOCK_ITS_USER, entry_id)
+            if await connection.fetchval(_VOIDED_NOW, user_id, entry_id):
+                return False
+            arguments = (entry_id, reason, self._instance, actor, now, moved)
+            return bool(await connection.fetchval(_DECIDE_VOID, *arguments))
 
     async def settle(
         self, entry_id: UUID, state: State, void_reply: bytes | None, told: Told | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class Orchestrator:
     cast: Cast
     pool: Pool
     channel: grpc.aio.Channel
+    settings: Settings
 
     @property
     def streak(self) -> Script:
@@ -93,6 +95,16 @@ async def refused(call: Any) -> LaurelError:
     return from_rpc_error(failure.value)
 
 
+@asynccontextmanager
+async def replica(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
+    """A replica of the orchestrator, and a channel to it."""
+    async with (
+        running(await build(settings), settings) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        yield channel
+
+
 @pytest.fixture
 def settings() -> dict[str, Any]:
     """What a test sets otherwise; a module overrides the fixture."""
@@ -123,10 +135,7 @@ async def orchestrator(
             notification_target="",
             **settings,
         )
-        async with (
-            running(await build(wanted), wanted) as server,
-            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-        ):
+        async with replica(wanted) as channel:
             stub = orchestrator_service_pb2_grpc.OrchestratorServiceStub(channel)
 
             async def followed() -> bool:
@@ -134,7 +143,7 @@ async def orchestrator(
 
             # The follower goes round when the process starts; its next round is a day away.
             await until(followed, seconds=20, what="the feeds are followed")
-            yield Orchestrator(stub, participants, pool, channel)
+            yield Orchestrator(stub, participants, pool, channel, wanted)
     await pool.close()
 
 

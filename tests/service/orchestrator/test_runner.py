@@ -8,12 +8,13 @@ from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.orchestrator.v1 import audit_pb2, user_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
+from laurel.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 
 from services.orchestrator.saga import Step
 from shared.errors import FailedPrecondition, LaurelError, Unavailable
 from shared.rpc.convert import to_datetime
 from tests.fixtures.waiting import until
-from tests.service.orchestrator.conftest import Orchestrator, event, refused
+from tests.service.orchestrator.conftest import Orchestrator, event, refused, replica
 from tests.service.orchestrator.scripted import entries_of, refusal
 
 IMPATIENT: dict[str, Any] = {"participant_attempts": 1, "breaker_failures": 1_000}
@@ -116,6 +117,16 @@ async def test_a_void_undoes_every_step_in_reverse_and_answers_the_same_for_ever
     assert stored == undone
 
 
+REVERTED = [(step, "RevertEntries") for step in reversed(Step)]
+CORRECTED = [(step, "ApplyEntries") for step in Step]
+
+
+def undone(orchestrator: Orchestrator) -> list[tuple[Step, str]]:
+    """The calls from the first reversal on."""
+    calls = [(step, method) for step, method, _ in orchestrator.cast.heard]
+    return calls[calls.index(REVERTED[0]) :]
+
+
 async def test_of_one_user_one_void_goes_on_when_all_that_follows_from_the_one_before_is_told(
     orchestrator: Orchestrator,
 ) -> None:
@@ -128,7 +139,29 @@ async def test_of_one_user_one_void_goes_on_when_all_that_follows_from_the_one_b
             for entry in entries
         )
     )
-    assert orchestrator.cast.calls("RevertEntries") == list(Step)[::-1] * 3
+    assert undone(orchestrator) == (REVERTED + CORRECTED) * len(entries)
+
+
+async def test_so_it_does_where_two_replicas_void(orchestrator: Orchestrator) -> None:
+    entries = [(await orchestrator.ingest("ada", key)).entry_id for key in "ab"]
+    voids = [pb.VoidEntryRequest(entry_id=entry, reason="a mistake", request_id=entry) for entry in entries]
+
+    async def both_are_asked_for() -> bool:
+        return bool(await orchestrator.pool.fetchval("SELECT count(*) = 2 FROM admin_operations"))
+
+    another = orchestrator.settings.model_copy(update={"instance": "another"})
+    async with replica(another) as channel, asyncio.TaskGroup() as calls:
+        orchestrator.leaderboard.hold()
+        calls.create_task(_call(orchestrator.stub.VoidEntry(voids[0])))
+        await orchestrator.leaderboard.waiting.wait()
+        calls.create_task(_call(OrchestratorServiceStub(channel).VoidEntry(voids[1])))
+        await until(both_are_asked_for, seconds=20, what="the other replica is asked, too")
+        orchestrator.leaderboard.open.set()
+    assert undone(orchestrator) == (REVERTED + CORRECTED) * len(entries)
+
+
+async def _call(call: Any) -> None:
+    await call
 
 
 async def test_an_achievement_completed_by_call_can_be_voided(orchestrator: Orchestrator) -> None:

@@ -145,6 +145,23 @@ async def test_a_decision_to_undo_is_taken_once_and_comes_back_with_what_was_ans
     )
 
 
+async def test_of_two_replicas_that_void_of_one_user_one_waits_for_the_other(pool: Pool) -> None:
+    entries = [entry.incoming.entry_id for entry in await store(pool, event("a"), event("b"))]
+    replicas = SagaStore(pool, "one"), SagaStore(pool, "two")
+    await replicas[0].complete([Completed(entry_id, b"") for entry_id in entries])
+
+    async def deciding() -> list[bool]:
+        calls = (
+            saga.decide_void(entry, "test", "", NOON) for saga, entry in zip(replicas, entries, strict=True)
+        )
+        return list(await asyncio.gather(*calls))
+
+    first = (await deciding()).index(True)
+    assert not any(await deciding())
+    await replicas[0].settle(entries[first], State.VOIDED, b"")
+    assert (await deciding()).index(True) != first
+
+
 async def test_a_saga_that_failed_too_often_is_parked_and_goes_on_from_its_state(pool: Pool) -> None:
     (entry,) = await store(pool, event("a"))
     sagas = SagaStore(pool, "one")
