@@ -1,5 +1,6 @@
 """`make proto`: generates the stubs under shared/gen and the table of error reasons, docs/errors.md, from protos/, and
-docs/settings.md and shared/variables.py from the services' Settings; the page of the metrics and the dashboard.
+docs/settings.md and shared/variables.py from the services' Settings; the page of the metrics and the dashboard;
+what the command says of operations.
 """
 
 import re
@@ -12,6 +13,7 @@ from typing import Final
 
 from grpc_tools import protoc
 
+from deploy.comments_module import comments_module
 from deploy.settings_page import settings_page, variables_module
 from deploy.watching.dashboard import dashboard
 
@@ -92,6 +94,7 @@ PAGES: Final = {
     "docs/errors.md": errors_page,
     "docs/operations/metrics.md": metrics_page,
     "docs/settings.md": settings_page,
+    "services/cli/comments.py": comments_module,
     "shared/variables.py": variables_module,
 }
 """What writes the text of each generated page."""

@@ -11,7 +11,8 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 from services.cli import render
 from services.cli.connect import Connections
 from services.cli.importing import Refusal, describe_item_error, parse_line, read_lines
-from services.cli.options import json_option
+from services.cli.operation_commands import operation_command, operation_names
+from services.cli.options import ShowGroup, json_option
 from services.cli.show_event import show_operation
 
 OPERATIONS_A_CALL: Final = 100
@@ -110,11 +111,31 @@ def release(connections: Connections, /, key: str | None, as_json: bool, **asked
     render.print_json(reply) if as_json else show_operation(reply)
 
 
-@click.command(short_help="Perform the operations of a file.")
+class OperateGroup(ShowGroup):
+    """A command for each operation; what is none of them is a file."""
+
+    otherwise = "file"
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *operation_names()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or operation_command(cmd_name)
+
+
+@click.group(cls=OperateGroup, short_help="Perform any operation, or those of a file.")
+def operate() -> None:
+    """Perform one operation, or those of a FILE: `laurel operate FILE`.
+
+    Each operation has its help, with what its fields mean: `laurel operate points-grant --help`.
+    """
+
+
+@operate.command("file", short_help="Perform the operations of a file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @json_option
 @click.pass_obj
-def operate(connections: Connections, file: Path, as_json: bool) -> None:
+def operate_file(connections: Connections, file: Path, as_json: bool) -> None:
     """Perform the operations of a FILE, one JSON document a line, plain or gzip, each with its own request id:
 
     {"userUpdate": {"user": {"userId": "ada", "name": "Ada"}, "requestId": "rename-ada"}}

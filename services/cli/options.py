@@ -61,11 +61,13 @@ class Day(click.ParamType[LocalDate]):
 
 
 class ShowGroup(click.Group):
-    """Commands about something; what is none of them names what is to be shown."""
+    """Commands about something; what is none of them is for one of them, and names what is to be shown."""
+
+    otherwise = "show"
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in context.help_option_names:
-            args = ["show", *args]
+        if args and self.get_command(context, args[0]) is None and args[0] not in context.help_option_names:
+            args = [self.otherwise, *args]
         return super().parse_args(context, args)
 
 

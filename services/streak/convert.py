@@ -35,7 +35,7 @@ from services.streak.domain import (
 from services.streak.revisions import window_of
 from services.streak.store_reads import Longest, Statistics
 from shared.decimals import from_micros
-from shared.entries import Entry, EntryKind
+from shared.entries import Entry, EntryKind, StreakCall
 from shared.errors import FailedPrecondition, NotFound, Violations
 from shared.rpc.convert import (
     check_key,
@@ -64,18 +64,11 @@ MAX_REACHES: Final = 10_000
 """Of one user."""
 
 
+_PLAIN_VISITORS: Final = (EntryKind.METRIC_EVENT, EntryKind.USER_UPDATE, EntryKind.CORRECTION)
 _VISITORS: Final = frozenset(
-    {
-        EntryKind.METRIC_EVENT,
-        EntryKind.USER_UPDATE,
-        EntryKind.STREAK_FREEZE_GRANT,
-        EntryKind.STREAK_OVERRIDE,
-        EntryKind.STREAK_PAUSE,
-        EntryKind.STREAK_RESUME,
-        EntryKind.STREAK_RESET,
-        EntryKind.STREAK_RESTORE,
-        EntryKind.CORRECTION,
-    }
+    kind
+    for kind in EntryKind
+    if kind in _PLAIN_VISITORS or (kind.content is not None and issubclass(kind.content, StreakCall))
 )
 
 

@@ -151,3 +151,15 @@ def test_a_file_of_operations_is_performed_once(laurel: Laurel, tmp_path: Path) 
     again = laurel.run("operate", str(file), code=1)
     assert again.stdout == "0 done, 150 done before, 2 refused.\n"
     assert laurel.json("user", "many-149")["user"]["user"]["name"] == "No 149"
+
+
+def test_any_operation_is_performed_by_its_request(laurel: Laurel) -> None:
+    words = ("--user-id", "asker", "--points-system", "xp", "--amount", "5", "--key", "once")
+    first, again = (laurel.json("operate", "points-grant", *words) for _ in range(2))
+    assert again == {**first, "idempotentReplayed": True}
+    renamed = laurel.run("operate", "user-update", "--user.user-id", "asker", "--user.name", "Ada").stdout
+    assert renamed.startswith("Entry ")
+    assert '"name":"Ada"' in renamed.replace(" ", "")
+    refused = laurel.run("operate", "points-grant", "--user-id", "asker", code=1).stderr
+    assert "points_system" in refused
+    assert "amount" in refused

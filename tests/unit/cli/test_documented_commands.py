@@ -56,8 +56,8 @@ def wrong(words: list[str]) -> str:
     command: click.Command = cli
     rest = list(words)
     while rest:
-        if isinstance(command, ShowGroup) and rest[0] not in command.commands:
-            command = command.commands["show"]
+        if isinstance(command, ShowGroup) and command.get_command(click.Context(command), rest[0]) is None:
+            command = command.commands[command.otherwise]
         word = rest.pop(0)
         if word.startswith("-") and word != "-":
             name, _, value = word.partition("=")
