@@ -21,7 +21,7 @@ $(INSTALLED): requirements.txt pyproject.toml clients/python/pyproject.toml
 install: $(INSTALLED) ## Create the environment with the pinned dependencies
 
 .PHONY: proto
-proto: $(INSTALLED) ## Generate the stubs under shared/gen, docs/errors.md and docs/settings.md
+proto: $(INSTALLED) ## Generate the stubs under shared/gen, the generated pages and the help of `laurel operate`
 	@$(BIN)/python -m deploy.generate
 
 .PHONY: format

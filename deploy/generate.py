@@ -1,6 +1,6 @@
 """`make proto`: generates the stubs under shared/gen and the table of error reasons, docs/errors.md, from protos/, and
 docs/settings.md and shared/variables.py from the services' Settings; the page of the metrics and the dashboard;
-what the command says of operations.
+the page of operations, and what the command says of them.
 """
 
 import re
@@ -89,8 +89,16 @@ def metrics_page() -> str:
     return page.metrics_page()
 
 
+def entries_page() -> str:
+    """The text of docs/entries.md. Imported here, as above."""
+    from deploy import entries_page as page
+
+    return page.entries_page()
+
+
 PAGES: Final = {
     "deploy/watching/dashboard.json": dashboard,
+    "docs/entries.md": entries_page,
     "docs/errors.md": errors_page,
     "docs/operations/metrics.md": metrics_page,
     "docs/settings.md": settings_page,

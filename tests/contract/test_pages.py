@@ -9,7 +9,6 @@ from click.testing import CliRunner
 
 from deploy.generate import ROOT
 from services.cli.main import cli
-from services.orchestrator.operations import OPERATIONS
 
 PAGES: Final = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("clients/*/README.md")]
 # It says how Laurel is meant to be built, and names what is not there yet.
@@ -20,9 +19,6 @@ _LINK: Final = re.compile(r"\]\((?!https?:)([^)\s#]*)#?([^)\s]*)\)")
 _PATH: Final = re.compile(r"`((?:clients|deploy|docs|protos|services|shared|tests)/[\w./*-]*)(?:::(\w+))?")
 _TEST: Final = re.compile(r"\b(test_[a-z0-9_]+)\b(?!\.py)(…?)")
 _CONFIGURATION: Final = re.compile(r"^```yaml\n([a-z_]+:\n.*?)^```", re.MULTILINE | re.DOTALL)
-_OPERATION: Final = re.compile(
-    r"^\| ((?:`[a-z_]+`(?:, )?)+) \| .* \| .* \| (yes|no)\b.* \| (yes|no)\b.* \|$", re.MULTILINE
-)
 
 TESTS: Final = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
 EXAMPLES: Final = [
@@ -73,12 +69,3 @@ def test_a_page_names_tests_that_there_are(page: Path) -> None:
 def test_an_example_of_a_configuration_is_valid(example: str) -> None:
     result = CliRunner().invoke(cli, ["validate", "--partial", "-f", "-"], input=example)
     assert result.exit_code == 0, result.output
-
-
-def test_the_architecture_lists_every_operation_as_it_is() -> None:
-    listed = {
-        name: (refusable == "yes", voidable == "yes")
-        for names, refusable, voidable in _OPERATION.findall((ROOT / "ARCHITECTURE.md").read_text())
-        for name in re.findall(r"[a-z_]+", names)
-    }
-    assert listed == {each.name: (each.refusable, each.voidable) for each in OPERATIONS.values()}

@@ -1,4 +1,7 @@
-"""MarkSeen: a user has been shown what was completed (RULES 4.7)."""
+"""MarkSeen: a user has been shown what was completed (RULES 4.7).
+
+It says what was: nothing refuses it, and it is not voided.
+"""
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 

@@ -1,4 +1,7 @@
-"""SetBoardExclusion: a user is ranked nowhere, or is ranked again (RULES 6.13)."""
+"""SetBoardExclusion: a user is ranked nowhere, or is ranked again (RULES 6.13).
+
+It is refused for an unknown board, and taken back by its opposite.
+"""
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 

@@ -1,4 +1,7 @@
-"""A prize at the end of a run: found by the leaderboard, given as points and an achievement, once (RULES 6.10)."""
+"""A prize at the end of a run: found by the leaderboard, given as points and an achievement, once (RULES 6.10).
+
+It is refused for a points system that is archived.
+"""
 
 from services.orchestrator.found import finding
 from services.orchestrator.saga import Step

@@ -1,4 +1,7 @@
-"""HoldPoints: points are kept from being spent, until an outside answer comes or the hold ends (RULES 5.7)."""
+"""HoldPoints: points are kept from being spent, until an outside answer comes or the hold ends (RULES 5.7).
+
+It is not voided: what is held is released.
+"""
 
 from datetime import timedelta
 from typing import Final

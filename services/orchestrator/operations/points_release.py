@@ -1,4 +1,7 @@
-"""ReleasePoints: points that were held can be spent again (RULES 5.7)."""
+"""ReleasePoints: points that were held can be spent again (RULES 5.7).
+
+It is not voided: the points are held again by another call.
+"""
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 

@@ -1,4 +1,7 @@
-"""UpdateUser: a user is created or changed (RULES 2.3)."""
+"""UpdateUser: a user is created or changed (RULES 2.3).
+
+It visits the achievement service too, where there is a `sign_up_date`.
+"""
 
 from collections.abc import Iterator
 
