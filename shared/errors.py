@@ -281,6 +281,12 @@ def from_status(status: status_pb2.Status) -> LaurelError:
     )
 
 
+def late(seconds: float) -> LaurelError:
+    """What the transport says of a call without an answer in so many seconds. Of one on a stream it says nothing."""
+    code = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    return from_status(status_pb2.Status(code=code, message=f"no answer within {seconds:g} s"))
+
+
 def from_rpc_error(error: grpc.aio.AioRpcError) -> LaurelError:
     """The error that a call ended with. One made by the transport has the name of its code as its reason."""
     for key, value in error.trailing_metadata() or ():

@@ -1,9 +1,9 @@
 """The participants as the runner sees them: a batch of commands in, one answer each out."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc.aio
 from laurel.ledger.v1 import effects_pb2, entry_pb2
@@ -27,6 +27,7 @@ from shared.errors import (
 from shared.rpc.channel import call
 from shared.rpc.convert import to_timestamp
 from shared.rpc.error_messages import error_from_message
+from shared.rpc.turns import Turns
 from shared.rpc.wire import Part
 
 DEFINITE: Final = (
@@ -45,7 +46,7 @@ _ENTRY: Final = Part(pb.Command, "entry")
 _DIGEST: Final = Part(pb.Command, "digest")
 _EFFECTS: Final = Part(pb.Command, "effects")
 _COMMAND: Final = Part(pb.ApplyEntriesRequest, "commands")
-_APPLY: Final = f"/{pb.DESCRIPTOR.services_by_name['ParticipantService'].full_name}/ApplyEntries"
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["ParticipantService"].full_name
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -144,9 +145,18 @@ class Participants:
             step: participant_service_pb2_grpc.ParticipantServiceStub(channel)
             for step, channel in channels.items()
         }
-        # Its requests are put together from serialized parts.
-        self._apply: Mapping[Step, grpc.aio.UnaryUnaryMultiCallable[bytes, pb.ApplyEntriesResponse]] = {
-            step: channel.unary_unary(_APPLY, response_deserializer=pb.ApplyEntriesResponse.FromString)
+        # Its requests are put together from serialized parts, and both its forms have the same bytes.
+        self._apply: Mapping[Step, Turns[pb.ApplyEntriesResponse]] = {
+            step: Turns(
+                channel,
+                f"/{_SERVICE}/ApplyEntriesInTurn",
+                channel.unary_unary(
+                    f"/{_SERVICE}/ApplyEntries", response_deserializer=pb.ApplyEntriesResponse.FromString
+                ),
+                pb.ApplyEntriesInTurnRequest,
+                pb.ApplyEntriesResponse.FromString,
+                timeout_seconds=timeout_seconds,
+            )
             for step, channel in channels.items()
         }
         self._timeout_seconds = timeout_seconds
@@ -155,6 +165,11 @@ class Participants:
     def away(self) -> Step | None:
         """A participant that is known not to answer, if there is one."""
         return next((step for step, breaker in self._breakers.items() if breaker.is_open), None)
+
+    async def close(self) -> None:
+        """Ends the streams to participants that are at rest."""
+        for turns in self._apply.values():
+            turns.close()
 
     async def make(self, move: Move, told: Sequence[Told]) -> list[Answer | LaurelError]:
         """Makes one move for many sagas with one call: an answer or an error each, in order.
@@ -165,14 +180,13 @@ class Participants:
         answers: list[Answer | LaurelError]
         if move.act is Act.REVERT:
             reversals = [reversal(each) for each in told]
-            undone = await self._call(
-                step, self._stubs[step].RevertEntries, pb.RevertEntriesRequest(reversals=reversals)
-            )
+            request = pb.RevertEntriesRequest(reversals=reversals)
+            undone = await self._call(step, self._stubs[step].RevertEntries, request)
             answers = list(undone.outcomes)
         else:
             build = apply_command if move.act is Act.APPLY else correct_command
-            request = b"".join(_COMMAND.holding(build(step, each)) for each in told)
-            done = await self._call(step, self._apply[step], request)
+            commands = b"".join(_COMMAND.holding(build(step, each)) for each in told)
+            done = await self._within(step, self._apply[step].call(commands))
             answers = [_answer(outcome) for outcome in done.outcomes]
         if len(answers) != len(told):
             raise Unavailable(f"{step.value} answered for another batch", reason="DEPENDENCY_UNAVAILABLE")
@@ -205,15 +219,20 @@ class Participants:
         return await self._call(step, self._stubs[step].FinishHealing, request)
 
     async def _call(self, step: Step, method: "grpc.aio.UnaryUnaryMultiCallable[Q, A]", request: Q) -> A:
+        return await self._within(step, call(method, request, timeout_seconds=self._timeout_seconds))
+
+    async def _within(self, step: Step, coming: Coroutine[Any, Any, A]) -> A:
+        """An answer of a participant, unless it is known to be away."""
         breaker = self._breakers[step]
         if breaker.is_open:
+            coming.close()
             raise Unavailable(
                 f"the {step.value} service is away",
                 reason="DEPENDENCY_UNAVAILABLE",
                 metadata={"service": step.value},
             )
         try:
-            response = await call(method, request, timeout_seconds=self._timeout_seconds)
+            response = await coming
         except LaurelError:
             breaker.failed()
             raise

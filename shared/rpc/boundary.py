@@ -29,6 +29,7 @@ from shared.errors import (
     Unavailable,
     Unimplemented,
     from_rpc_error,
+    late,
     to_status,
 )
 from shared.random_ids import new_id
@@ -42,6 +43,17 @@ Translator = Callable[[BaseException], LaurelError | None]
 
 _EXEMPT: Final = ("/grpc.health.", "/grpc.reflection.")
 _RETRY_AFTER_OVERLOAD_SECONDS: Final = 0.2
+_IN_TURN: Final = "laurel_in_turn"
+
+
+def in_turn(behaviour: Callable[..., Awaitable[Any]]) -> Any:
+    """A method of which a stream is call after call: a response to each request, before the next is read.
+
+    It is written as one with a single response. Its requests have a `timeout` and a `trace_context`
+    (laurel.participant.v1.ApplyEntriesInTurnRequest); `shared.rpc.turns` is its caller's end.
+    """
+    setattr(behaviour, _IN_TURN, True)
+    return behaviour
 
 
 class Limits(Struct, frozen=True):
@@ -76,6 +88,14 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._in_flight = 0
         self._held_bytes = 0
         self._wrapped: dict[str, tuple[object, Any]] = {}
+        self._between_turns: set[asyncio.Task[Any]] = set()
+        self._ending = False
+
+    def end_turns(self) -> None:
+        """No new calls will come: streams of calls end, each when the call that is under way is answered."""
+        self._ending = True
+        for task in self._between_turns:
+            task.cancel()
 
     @property
     def in_flight(self) -> int:
@@ -157,7 +177,56 @@ class Boundary(grpc.aio.ServerInterceptor):
                 self._held_bytes -= size
             self._end(call, grpc.StatusCode.OK)
 
+        async def serve_turns(_requests: Any, context: Any) -> None:
+            while (raw := await self._next_turn(context)) is not None:
+                await self._admit(method, len(raw), context)
+                response = await serve_turn(raw, context)
+                raw = None
+                await context.write(response)
+                response = None
+
+        async def serve_turn(raw: Any, context: Any) -> Any:
+            size = len(raw)
+            call = self._begin(method, None)
+            self._held_bytes += size
+            try:
+                # What is shown with the stream may have been taken back since it began.
+                await self._gate.admit(method, context)
+                request = _parse(handler.request_deserializer, raw)
+                self._recorder.trace(call, request.trace_context.items())
+                response = await self._within_own_deadline(behaviour, request, context)
+            except BaseException as error:
+                raw = request = None
+                await self._fail(call, error, context)
+                raise
+            finally:
+                self._held_bytes -= size
+            self._end(call, grpc.StatusCode.OK)
+            return response
+
+        if hasattr(behaviour, _IN_TURN):
+            return _method_handler(handler, serve_turns)
         return _method_handler(handler, serve_many if handler.response_streaming else serve_one)
+
+    async def _next_turn(self, context: Any) -> Any:
+        """The next request of a stream of calls. None where there is none, or where the server is about to stop. Such a
+        stream counts only while it has a request: at rest it holds nothing and keeps nobody from stopping.
+        """
+        task = asyncio.current_task()
+        assert task is not None  # grpc serves each stream in one
+        if self._ending:
+            return None
+        self._between_turns.add(task)
+        try:
+            raw = await context.read()
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+            task.uncancel()
+            return None
+        finally:
+            self._between_turns.discard(task)
+        return None if raw is grpc.aio.EOF else raw
 
     async def _admit(self, method: str, size: int, context: Any) -> None:
         """Ends a call that is one too many, or whose request is too much beside those that are held."""
@@ -196,7 +265,10 @@ class Boundary(grpc.aio.ServerInterceptor):
         )
 
     def _begin(self, method: str, context: Any) -> CallRecord:
-        call = self._recorder.begin(method, context)
+        """A call begins. Without a context, the trace that it belongs to is not known yet."""
+        call = CallRecord(method)
+        if context is not None:
+            self._recorder.trace(call, context.invocation_metadata())
         self._in_flight += 1
         return call
 
@@ -214,17 +286,24 @@ class Boundary(grpc.aio.ServerInterceptor):
             deadline.begin(remaining)
             return await behaviour(request, context)
         seconds = self._limits.default_deadline_seconds
-        deadline.begin(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
-                return await behaviour(request, context)
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            return await _within(seconds, behaviour, request, context)
+        except _Late:
             raise DeadlineExceeded(
                 f"not done within {seconds:g} s, the limit for calls without a deadline",
                 reason="DEFAULT_DEADLINE_EXCEEDED",
             ) from None
+
+    async def _within_own_deadline(self, behaviour: Any, request: Any, context: Any) -> Any:
+        """The response to a call of a stream, which says itself how long its caller waits."""
+        timeout = request.timeout
+        seconds = timeout.seconds + timeout.nanos / 1e9
+        if seconds <= 0:
+            seconds = self._limits.default_deadline_seconds
+        try:
+            return await _within(seconds, behaviour, request, context)
+        except _Late:
+            raise late(seconds) from None
 
     async def _fail(self, call: CallRecord, error: BaseException, context: Any) -> None:
         """End the call with this error. Returns where the error itself has to pass, else aborts."""
@@ -288,6 +367,22 @@ def _refusal(message: str, domain: str) -> tuple[str, bytes]:
     """What a call is told that is too much: message and details."""
     error = ResourceExhausted(message, reason="OVERLOADED", retry_after_seconds=_RETRY_AFTER_OVERLOAD_SECONDS)
     return error.message, to_status(error, domain).SerializeToString()
+
+
+class _Late(Exception):
+    """There was no response in time."""
+
+
+async def _within(seconds: float, behaviour: Any, request: Any, context: Any) -> Any:
+    """The response. Raises `_Late` where there is none in so many seconds."""
+    deadline.begin(seconds)
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await behaviour(request, context)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _Late from None
 
 
 def _parse(deserialize: Callable[[bytes], Any], raw: bytes) -> Any:

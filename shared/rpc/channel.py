@@ -62,7 +62,7 @@ def open_channel(
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ]
-    propagation = [_PropagateUnary(), _PropagateResponses(), _PropagateStream()]
+    propagation = [_PropagateUnary(), _PropagateResponses()]
     interceptors: list[Any] = propagation if telemetry.enabled else []
     address = target_of(targets)
     if credentials.server_name is not None:
@@ -146,15 +146,3 @@ class _PropagateResponses(grpc.aio.UnaryStreamClientInterceptor):
         self, continuation: Callable[[Any, Any], Awaitable[Any]], client_call_details: Any, request: Any
     ) -> Any:
         return await continuation(_with_trace(client_call_details), request)
-
-
-class _PropagateStream(grpc.aio.StreamStreamClientInterceptor):
-    """Sends the current trace context with each stream."""
-
-    async def intercept_stream_stream(
-        self,
-        continuation: Callable[[Any, Any], Awaitable[Any]],
-        client_call_details: Any,
-        request_iterator: Any,
-    ) -> Any:
-        return await continuation(_with_trace(client_call_details), request_iterator)

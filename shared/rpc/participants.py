@@ -21,6 +21,7 @@ from shared.participant import Work
 from shared.postgres import healing, maintenance
 from shared.postgres.feed import Feed, FollowedFeed
 from shared.postgres.pool import Pool
+from shared.rpc.boundary import in_turn
 from shared.rpc.convert import check_hold_seconds, check_user_id, instant_field, uuid_field
 from shared.rpc.entries import entry_from_proto, reversal_from_proto
 from shared.rpc.error_messages import error_message
@@ -96,7 +97,9 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         self._feed = FollowedFeed(Feed(pool))
         self._clock = maintenance.DatabaseClock()
 
-    async def ApplyEntries(self, request: pb.ApplyEntriesRequest, _context: Any) -> Any:
+    async def ApplyEntries(
+        self, request: pb.ApplyEntriesRequest | pb.ApplyEntriesInTurnRequest, _context: Any
+    ) -> Any:
         """Applies entries. A malformed command never fails its neighbours. The response is serialized."""
         _check_batch(len(request.commands), "commands")
         wanted = [self._work(command, index) for index, command in enumerate(request.commands)]
@@ -108,6 +111,11 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
             for index, work in enumerate(wanted)
         )
         return b"".join(map(_OUTCOME.holding, outcomes))
+
+    @in_turn
+    async def ApplyEntriesInTurn(self, request: pb.ApplyEntriesInTurnRequest, context: Any) -> Any:
+        """Applies entries, in a call of a stream. Requests and responses have the form of those of ApplyEntries."""
+        return await self.ApplyEntries(request, context)
 
     async def RevertEntries(self, request: pb.RevertEntriesRequest, _context: Any) -> Any:
         """Undoes entries. The response is serialized."""

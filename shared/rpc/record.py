@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from opentelemetry import context as context_api
@@ -58,7 +58,7 @@ class CallRecord:
 
 
 class Recorder:
-    """Begins and ends the records of one server's calls."""
+    """Keeps the records of one server's calls."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._tracer = telemetry.tracer
@@ -68,19 +68,20 @@ class Recorder:
         self._untold = 0
         self._told = float("-inf")
 
-    def begin(self, method: str, context: Any) -> CallRecord:
-        """A record of a call that begins now; its span is the current one in the task that serves it."""
-        call = CallRecord(method)
-        if self._enabled:
-            call.span = self._tracer.start_span(
-                method.removeprefix("/"),
-                context=extract(context.invocation_metadata()),
-                kind=SpanKind.SERVER,
-                attributes={"rpc.system.name": "grpc", "rpc.method": method.removeprefix("/")},
-            )
-            # Never detached: each call is served in a task, and so a context, of its own.
-            context_api.attach(trace.set_span_in_context(call.span))
-        return call
+    def trace(self, call: CallRecord, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
+        """Begins the span of a call, in the trace that its caller told of; it is the current one in the call's task."""
+        if not self._enabled:
+            return
+        name = call.method.removeprefix("/")
+        call.span = self._tracer.start_span(
+            name,
+            context=extract(metadata),
+            kind=SpanKind.SERVER,
+            attributes={"rpc.system.name": "grpc", "rpc.method": name},
+        )
+        # Never detached: each call is served in a task, and so a context, of its own, or takes the place of the one
+        # before it.
+        context_api.attach(trace.set_span_in_context(call.span))
 
     def refused(self, method: str) -> None:
         """A call was refused because too many are in progress. The log has a line a second of all of them."""

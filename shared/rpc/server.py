@@ -144,7 +144,7 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
             yield Running(port, readiness, boundary)
         finally:
             await readiness.shut_down()
-            for tell in application.drain:
+            for tell in (boundary.end_turns, *application.drain):
                 tell()
             await server.stop(settings.drain_grace_seconds)
     finally:

@@ -58,11 +58,11 @@ def capture(file: BinaryIO) -> None:
 def silence() -> None:
     """From now on nothing is recorded of a call."""
 
-    def begin(_self: Recorder, method: str, _context: Any) -> CallRecord:
-        return CallRecord(method, started=0.0)
+    def trace(_self: Recorder, _call: CallRecord, _metadata: Any) -> None:
+        return
 
     def end(_self: Recorder, *_: Any, **__: Any) -> None:
         return None
 
-    Recorder.begin = begin  # type: ignore[assignment,method-assign]
+    Recorder.trace = trace  # type: ignore[assignment,method-assign]
     Recorder.end = end  # type: ignore[assignment,method-assign]

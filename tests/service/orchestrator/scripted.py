@@ -84,6 +84,13 @@ class Script(
         await self._lose(context)
         return response
 
+    async def ApplyEntriesInTurn(
+        self, requests: AsyncIterator[pb.ApplyEntriesInTurnRequest], context: Any
+    ) -> AsyncIterator[pb.ApplyEntriesInTurnResponse]:
+        async for request in requests:
+            applied = await self.ApplyEntries(pb.ApplyEntriesRequest(commands=request.commands), context)
+            yield pb.ApplyEntriesInTurnResponse(outcomes=applied.outcomes)
+
     async def RevertEntries(self, request: pb.RevertEntriesRequest, context: Any) -> pb.RevertEntriesResponse:
         await self._hear("RevertEntries", [reversal.entry_id for reversal in request.reversals], context)
         self.reversals.extend(request.reversals)

@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from laurel.common.v1 import access_pb2 as laurel_dot_common_dot_v1_dot_access__pb2
 from laurel.common.v1 import error_pb2 as laurel_dot_common_dot_v1_dot_error__pb2
@@ -31,7 +32,7 @@ from laurel.ledger.v1 import entry_pb2 as laurel_dot_ledger_dot_v1_dot_entry__pb
 from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/participant/v1/participant_service.proto\x12\x15laurel.participant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1claurel/common/v1/error.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a\x1elaurel/ledger/v1/effects.proto\x1a\x1claurel/ledger/v1/entry.proto\x1a\x1dlaurel/points/v1/points.proto\"G\n\x13\x41pplyEntriesRequest\x12\x30\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Command\"m\n\x07\x43ommand\x12&\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.laurel.ledger.v1.Entry\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x03 \x01(\x0b\x32\x19.laurel.ledger.v1.Effects\"H\n\x14\x41pplyEntriesResponse\x12\x30\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Outcome\"\x89\x01\n\x07Outcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsH\x00\x12(\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x17.laurel.common.v1.ErrorH\x00\x42\x08\n\x06resultJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"\x84\x01\n\x08Reversal\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cuser_version\x18\x04 \x01(\x03\x12\x16\n\x0eother_user_ids\x18\x05 \x03(\t\"J\n\x14RevertEntriesRequest\x12\x32\n\treversals\x18\x01 \x03(\x0b\x32\x1f.laurel.participant.v1.Reversal\"O\n\x15RevertEntriesResponse\x12\x36\n\x08outcomes\x18\x01 \x03(\x0b\x32$.laurel.participant.v1.RevertOutcome\"k\n\rRevertOutcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x10\n\x08reverted\x18\x04 \x01(\x08\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x05 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"}\n\x15RunMaintenanceRequest\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x0chold_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07history\x18\x03 \x01(\x08\x42\x0f\n\r_hold_seconds\":\n\x16RunMaintenanceResponse\x12\x12\n\ndone_count\x18\x01 \x01(\x03\x12\x0c\n\x04more\x18\x02 \x01(\x08\"=\n\x12ListChangesRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"u\n\x13ListChangesResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.laurel.participant.v1.Change\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\"\xb4\x05\n\x06\x43hange\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0estreak_closing\x18\x07 \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x35\n\x0ctimed_points\x18  \x01(\x0b\x32\x1d.laurel.ledger.v1.TimedPointsH\x00\x12\x35\n\x0c\x62oost_change\x18% \x01(\x0b\x32\x1d.laurel.points.v1.BoostChangeH\x00\x12\x45\n\x14\x61\x63hievement_backfill\x18) \x01(\x0b\x32%.laurel.ledger.v1.AchievementBackfillH\x00\x12\x34\n\x0b\x61nniversary\x18+ \x01(\x0b\x32\x1d.laurel.ledger.v1.AnniversaryH\x00\x12\x33\n\x0b\x62oard_prize\x18\x33 \x01(\x0b\x32\x1c.laurel.ledger.v1.BoardPrizeH\x00\x12\x33\n\x0bleague_move\x18\x34 \x01(\x0b\x32\x1c.laurel.ledger.v1.LeagueMoveH\x00\x12\x34\n\tboard_run\x18\x35 \x01(\x0b\x32\x1f.laurel.leaderboard.v1.BoardRunH\x00\x12\x38\n\x0b\x62oard_ranks\x18\x36 \x01(\x0b\x32!.laurel.leaderboard.v1.BoardRanksH\x00\x12-\n\x06origin\x18\x08 \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOriginB\t\n\x07\x66indingJ\x04\x08\x01\x10\x02J\x04\x08\x06\x10\x07\"_\n\x18ListLoggedEntriesRequest\x12\x16\n\x0e\x61\x66ter_entry_id\x18\x01 \x01(\t\x12\x18\n\x10through_entry_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"O\n\x0bLoggedEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.laurel.participant.v1.LogState\"P\n\x19ListLoggedEntriesResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".laurel.participant.v1.LoggedEntry\"O\n\x15PrepareHealingRequest\x12\x14\n\x0chold_seconds\x18\x01 \x01(\x05\x12\r\n\x05\x62\x65gin\x18\x02 \x01(\x08\x12\x11\n\twrite_ids\x18\x03 \x03(\t\"1\n\x16PrepareHealingResponse\x12\x17\n\x0fknown_write_ids\x18\x01 \x03(\t\"(\n\x14\x46inishHealingRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"\x17\n\x15\x46inishHealingResponse*\x85\x01\n\x08LogState\x12\x19\n\x15LOG_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STATE_APPLIED\x10\x01\x12\x16\n\x12LOG_STATE_REVERTED\x10\x02\x12\x17\n\x13LOG_STATE_TOMBSTONE\x10\x03\x12\x16\n\x12LOG_STATE_REJECTED\x10\x04\x32\xc9\x06\n\x12ParticipantService\x12o\n\x0c\x41pplyEntries\x12*.laurel.participant.v1.ApplyEntriesRequest\x1a+.laurel.participant.v1.ApplyEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12r\n\rRevertEntries\x12+.laurel.participant.v1.RevertEntriesRequest\x1a,.laurel.participant.v1.RevertEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0eRunMaintenance\x12,.laurel.participant.v1.RunMaintenanceRequest\x1a-.laurel.participant.v1.RunMaintenanceResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12l\n\x0bListChanges\x12).laurel.participant.v1.ListChangesRequest\x1a*.laurel.participant.v1.ListChangesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12~\n\x11ListLoggedEntries\x12/.laurel.participant.v1.ListLoggedEntriesRequest\x1a\x30.laurel.participant.v1.ListLoggedEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0ePrepareHealing\x12,.laurel.participant.v1.PrepareHealingRequest\x1a-.laurel.participant.v1.PrepareHealingResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12r\n\rFinishHealing\x12+.laurel.participant.v1.FinishHealingRequest\x1a,.laurel.participant.v1.FinishHealingResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42P\n\x18io.laurel.participant.v1P\x01Z2laurel.example/laurel/participant/v1;participantv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/participant/v1/participant_service.proto\x12\x15laurel.participant.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1claurel/common/v1/error.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a\x1elaurel/ledger/v1/effects.proto\x1a\x1claurel/ledger/v1/entry.proto\x1a\x1dlaurel/points/v1/points.proto\"G\n\x13\x41pplyEntriesRequest\x12\x30\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Command\"m\n\x07\x43ommand\x12&\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.laurel.ledger.v1.Entry\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x03 \x01(\x0b\x32\x19.laurel.ledger.v1.Effects\"H\n\x14\x41pplyEntriesResponse\x12\x30\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Outcome\"\x89\x01\n\x07Outcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsH\x00\x12(\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x17.laurel.common.v1.ErrorH\x00\x42\x08\n\x06resultJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"\x89\x02\n\x19\x41pplyEntriesInTurnRequest\x12\x30\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Command\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12Y\n\rtrace_context\x18\x03 \x03(\x0b\x32\x42.laurel.participant.v1.ApplyEntriesInTurnRequest.TraceContextEntry\x1a\x33\n\x11TraceContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x1a\x41pplyEntriesInTurnResponse\x12\x30\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Outcome\"\x84\x01\n\x08Reversal\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cuser_version\x18\x04 \x01(\x03\x12\x16\n\x0eother_user_ids\x18\x05 \x03(\t\"J\n\x14RevertEntriesRequest\x12\x32\n\treversals\x18\x01 \x03(\x0b\x32\x1f.laurel.participant.v1.Reversal\"O\n\x15RevertEntriesResponse\x12\x36\n\x08outcomes\x18\x01 \x03(\x0b\x32$.laurel.participant.v1.RevertOutcome\"k\n\rRevertOutcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x10\n\x08reverted\x18\x04 \x01(\x08\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x05 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"}\n\x15RunMaintenanceRequest\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x0chold_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07history\x18\x03 \x01(\x08\x42\x0f\n\r_hold_seconds\":\n\x16RunMaintenanceResponse\x12\x12\n\ndone_count\x18\x01 \x01(\x03\x12\x0c\n\x04more\x18\x02 \x01(\x08\"=\n\x12ListChangesRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"u\n\x13ListChangesResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.laurel.participant.v1.Change\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\"\xb4\x05\n\x06\x43hange\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0estreak_closing\x18\x07 \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x35\n\x0ctimed_points\x18  \x01(\x0b\x32\x1d.laurel.ledger.v1.TimedPointsH\x00\x12\x35\n\x0c\x62oost_change\x18% \x01(\x0b\x32\x1d.laurel.points.v1.BoostChangeH\x00\x12\x45\n\x14\x61\x63hievement_backfill\x18) \x01(\x0b\x32%.laurel.ledger.v1.AchievementBackfillH\x00\x12\x34\n\x0b\x61nniversary\x18+ \x01(\x0b\x32\x1d.laurel.ledger.v1.AnniversaryH\x00\x12\x33\n\x0b\x62oard_prize\x18\x33 \x01(\x0b\x32\x1c.laurel.ledger.v1.BoardPrizeH\x00\x12\x33\n\x0bleague_move\x18\x34 \x01(\x0b\x32\x1c.laurel.ledger.v1.LeagueMoveH\x00\x12\x34\n\tboard_run\x18\x35 \x01(\x0b\x32\x1f.laurel.leaderboard.v1.BoardRunH\x00\x12\x38\n\x0b\x62oard_ranks\x18\x36 \x01(\x0b\x32!.laurel.leaderboard.v1.BoardRanksH\x00\x12-\n\x06origin\x18\x08 \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOriginB\t\n\x07\x66indingJ\x04\x08\x01\x10\x02J\x04\x08\x06\x10\x07\"_\n\x18ListLoggedEntriesRequest\x12\x16\n\x0e\x61\x66ter_entry_id\x18\x01 \x01(\t\x12\x18\n\x10through_entry_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"O\n\x0bLoggedEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.laurel.participant.v1.LogState\"P\n\x19ListLoggedEntriesResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".laurel.participant.v1.LoggedEntry\"O\n\x15PrepareHealingRequest\x12\x14\n\x0chold_seconds\x18\x01 \x01(\x05\x12\r\n\x05\x62\x65gin\x18\x02 \x01(\x08\x12\x11\n\twrite_ids\x18\x03 \x03(\t\"1\n\x16PrepareHealingResponse\x12\x17\n\x0fknown_write_ids\x18\x01 \x03(\t\"(\n\x14\x46inishHealingRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"\x17\n\x15\x46inishHealingResponse*\x85\x01\n\x08LogState\x12\x19\n\x15LOG_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STATE_APPLIED\x10\x01\x12\x16\n\x12LOG_STATE_REVERTED\x10\x02\x12\x17\n\x13LOG_STATE_TOMBSTONE\x10\x03\x12\x16\n\x12LOG_STATE_REJECTED\x10\x04\x32\xd1\x07\n\x12ParticipantService\x12o\n\x0c\x41pplyEntries\x12*.laurel.participant.v1.ApplyEntriesRequest\x1a+.laurel.participant.v1.ApplyEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12\x85\x01\n\x12\x41pplyEntriesInTurn\x12\x30.laurel.participant.v1.ApplyEntriesInTurnRequest\x1a\x31.laurel.participant.v1.ApplyEntriesInTurnResponse\"\x06\x9a\xe1\x18\x02\x08\x05(\x01\x30\x01\x12r\n\rRevertEntries\x12+.laurel.participant.v1.RevertEntriesRequest\x1a,.laurel.participant.v1.RevertEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0eRunMaintenance\x12,.laurel.participant.v1.RunMaintenanceRequest\x1a-.laurel.participant.v1.RunMaintenanceResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12l\n\x0bListChanges\x12).laurel.participant.v1.ListChangesRequest\x1a*.laurel.participant.v1.ListChangesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12~\n\x11ListLoggedEntries\x12/.laurel.participant.v1.ListLoggedEntriesRequest\x1a\x30.laurel.participant.v1.ListLoggedEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0ePrepareHealing\x12,.laurel.participant.v1.PrepareHealingRequest\x1a-.laurel.participant.v1.PrepareHealingResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12r\n\rFinishHealing\x12+.laurel.participant.v1.FinishHealingRequest\x1a,.laurel.participant.v1.FinishHealingResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42P\n\x18io.laurel.participant.v1P\x01Z2laurel.example/laurel/participant/v1;participantv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,8 +40,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.participant.v1.parti
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030io.laurel.participant.v1P\001Z2laurel.example/laurel/participant/v1;participantv1'
+  _globals['_APPLYENTRIESINTURNREQUEST_TRACECONTEXTENTRY']._loaded_options = None
+  _globals['_APPLYENTRIESINTURNREQUEST_TRACECONTEXTENTRY']._serialized_options = b'8\001'
   _globals['_PARTICIPANTSERVICE'].methods_by_name['ApplyEntries']._loaded_options = None
   _globals['_PARTICIPANTSERVICE'].methods_by_name['ApplyEntries']._serialized_options = b'\232\341\030\002\010\005'
+  _globals['_PARTICIPANTSERVICE'].methods_by_name['ApplyEntriesInTurn']._loaded_options = None
+  _globals['_PARTICIPANTSERVICE'].methods_by_name['ApplyEntriesInTurn']._serialized_options = b'\232\341\030\002\010\005'
   _globals['_PARTICIPANTSERVICE'].methods_by_name['RevertEntries']._loaded_options = None
   _globals['_PARTICIPANTSERVICE'].methods_by_name['RevertEntries']._serialized_options = b'\232\341\030\002\010\005'
   _globals['_PARTICIPANTSERVICE'].methods_by_name['RunMaintenance']._loaded_options = None
@@ -53,48 +58,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTICIPANTSERVICE'].methods_by_name['PrepareHealing']._serialized_options = b'\232\341\030\002\010\005'
   _globals['_PARTICIPANTSERVICE'].methods_by_name['FinishHealing']._loaded_options = None
   _globals['_PARTICIPANTSERVICE'].methods_by_name['FinishHealing']._serialized_options = b'\232\341\030\002\010\005'
-  _globals['_LOGSTATE']._serialized_start=2625
-  _globals['_LOGSTATE']._serialized_end=2758
-  _globals['_APPLYENTRIESREQUEST']._serialized_start=302
-  _globals['_APPLYENTRIESREQUEST']._serialized_end=373
-  _globals['_COMMAND']._serialized_start=375
-  _globals['_COMMAND']._serialized_end=484
-  _globals['_APPLYENTRIESRESPONSE']._serialized_start=486
-  _globals['_APPLYENTRIESRESPONSE']._serialized_end=558
-  _globals['_OUTCOME']._serialized_start=561
-  _globals['_OUTCOME']._serialized_end=698
-  _globals['_REVERSAL']._serialized_start=701
-  _globals['_REVERSAL']._serialized_end=833
-  _globals['_REVERTENTRIESREQUEST']._serialized_start=835
-  _globals['_REVERTENTRIESREQUEST']._serialized_end=909
-  _globals['_REVERTENTRIESRESPONSE']._serialized_start=911
-  _globals['_REVERTENTRIESRESPONSE']._serialized_end=990
-  _globals['_REVERTOUTCOME']._serialized_start=992
-  _globals['_REVERTOUTCOME']._serialized_end=1099
-  _globals['_RUNMAINTENANCEREQUEST']._serialized_start=1101
-  _globals['_RUNMAINTENANCEREQUEST']._serialized_end=1226
-  _globals['_RUNMAINTENANCERESPONSE']._serialized_start=1228
-  _globals['_RUNMAINTENANCERESPONSE']._serialized_end=1286
-  _globals['_LISTCHANGESREQUEST']._serialized_start=1288
-  _globals['_LISTCHANGESREQUEST']._serialized_end=1349
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=1351
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=1468
-  _globals['_CHANGE']._serialized_start=1471
-  _globals['_CHANGE']._serialized_end=2163
-  _globals['_LISTLOGGEDENTRIESREQUEST']._serialized_start=2165
-  _globals['_LISTLOGGEDENTRIESREQUEST']._serialized_end=2260
-  _globals['_LOGGEDENTRY']._serialized_start=2262
-  _globals['_LOGGEDENTRY']._serialized_end=2341
-  _globals['_LISTLOGGEDENTRIESRESPONSE']._serialized_start=2343
-  _globals['_LISTLOGGEDENTRIESRESPONSE']._serialized_end=2423
-  _globals['_PREPAREHEALINGREQUEST']._serialized_start=2425
-  _globals['_PREPAREHEALINGREQUEST']._serialized_end=2504
-  _globals['_PREPAREHEALINGRESPONSE']._serialized_start=2506
-  _globals['_PREPAREHEALINGRESPONSE']._serialized_end=2555
-  _globals['_FINISHHEALINGREQUEST']._serialized_start=2557
-  _globals['_FINISHHEALINGREQUEST']._serialized_end=2597
-  _globals['_FINISHHEALINGRESPONSE']._serialized_start=2599
-  _globals['_FINISHHEALINGRESPONSE']._serialized_end=2622
-  _globals['_PARTICIPANTSERVICE']._serialized_start=2761
-  _globals['_PARTICIPANTSERVICE']._serialized_end=3602
+  _globals['_LOGSTATE']._serialized_start=3005
+  _globals['_LOGSTATE']._serialized_end=3138
+  _globals['_APPLYENTRIESREQUEST']._serialized_start=334
+  _globals['_APPLYENTRIESREQUEST']._serialized_end=405
+  _globals['_COMMAND']._serialized_start=407
+  _globals['_COMMAND']._serialized_end=516
+  _globals['_APPLYENTRIESRESPONSE']._serialized_start=518
+  _globals['_APPLYENTRIESRESPONSE']._serialized_end=590
+  _globals['_OUTCOME']._serialized_start=593
+  _globals['_OUTCOME']._serialized_end=730
+  _globals['_APPLYENTRIESINTURNREQUEST']._serialized_start=733
+  _globals['_APPLYENTRIESINTURNREQUEST']._serialized_end=998
+  _globals['_APPLYENTRIESINTURNREQUEST_TRACECONTEXTENTRY']._serialized_start=947
+  _globals['_APPLYENTRIESINTURNREQUEST_TRACECONTEXTENTRY']._serialized_end=998
+  _globals['_APPLYENTRIESINTURNRESPONSE']._serialized_start=1000
+  _globals['_APPLYENTRIESINTURNRESPONSE']._serialized_end=1078
+  _globals['_REVERSAL']._serialized_start=1081
+  _globals['_REVERSAL']._serialized_end=1213
+  _globals['_REVERTENTRIESREQUEST']._serialized_start=1215
+  _globals['_REVERTENTRIESREQUEST']._serialized_end=1289
+  _globals['_REVERTENTRIESRESPONSE']._serialized_start=1291
+  _globals['_REVERTENTRIESRESPONSE']._serialized_end=1370
+  _globals['_REVERTOUTCOME']._serialized_start=1372
+  _globals['_REVERTOUTCOME']._serialized_end=1479
+  _globals['_RUNMAINTENANCEREQUEST']._serialized_start=1481
+  _globals['_RUNMAINTENANCEREQUEST']._serialized_end=1606
+  _globals['_RUNMAINTENANCERESPONSE']._serialized_start=1608
+  _globals['_RUNMAINTENANCERESPONSE']._serialized_end=1666
+  _globals['_LISTCHANGESREQUEST']._serialized_start=1668
+  _globals['_LISTCHANGESREQUEST']._serialized_end=1729
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=1731
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=1848
+  _globals['_CHANGE']._serialized_start=1851
+  _globals['_CHANGE']._serialized_end=2543
+  _globals['_LISTLOGGEDENTRIESREQUEST']._serialized_start=2545
+  _globals['_LISTLOGGEDENTRIESREQUEST']._serialized_end=2640
+  _globals['_LOGGEDENTRY']._serialized_start=2642
+  _globals['_LOGGEDENTRY']._serialized_end=2721
+  _globals['_LISTLOGGEDENTRIESRESPONSE']._serialized_start=2723
+  _globals['_LISTLOGGEDENTRIESRESPONSE']._serialized_end=2803
+  _globals['_PREPAREHEALINGREQUEST']._serialized_start=2805
+  _globals['_PREPAREHEALINGREQUEST']._serialized_end=2884
+  _globals['_PREPAREHEALINGRESPONSE']._serialized_start=2886
+  _globals['_PREPAREHEALINGRESPONSE']._serialized_end=2935
+  _globals['_FINISHHEALINGREQUEST']._serialized_start=2937
+  _globals['_FINISHHEALINGREQUEST']._serialized_end=2977
+  _globals['_FINISHHEALINGRESPONSE']._serialized_start=2979
+  _globals['_FINISHHEALINGRESPONSE']._serialized_end=3002
+  _globals['_PARTICIPANTSERVICE']._serialized_start=3141
+  _globals['_PARTICIPANTSERVICE']._serialized_end=4118
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class ParticipantServiceStub:
                 request_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesRequest.SerializeToString,
                 response_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesResponse.FromString,
                 _registered_method=True)
+        self.ApplyEntriesInTurn = channel.stream_stream(
+                '/laurel.participant.v1.ParticipantService/ApplyEntriesInTurn',
+                request_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesInTurnRequest.SerializeToString,
+                response_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesInTurnResponse.FromString,
+                _registered_method=True)
         self.RevertEntries = channel.unary_unary(
                 '/laurel.participant.v1.ParticipantService/RevertEntries',
                 request_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.RevertEntriesRequest.SerializeToString,
@@ -78,6 +83,16 @@ class ParticipantServiceServicer:
 
     def ApplyEntries(self, request, context):
         """Applies entries: one outcome per command, in order. Idempotent by entry id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyEntriesInTurn(self, request_iterator, context):
+        """Applies entries, call after call over one stream that stays open: a response to each request, before the next is sent.
+        Each request is a call of its own in all else, with a deadline and a trace of its own, and means what it means to
+        ApplyEntries. The first one that fails ends the stream with its error. A stream that ends without one, as when a
+        replica is about to stop, leaves the request that has no response unknown: it is sent again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +147,11 @@ def add_ParticipantServiceServicer_to_server(servicer, server):
                     servicer.ApplyEntries,
                     request_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesRequest.FromString,
                     response_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesResponse.SerializeToString,
+            ),
+            'ApplyEntriesInTurn': grpc.stream_stream_rpc_method_handler(
+                    servicer.ApplyEntriesInTurn,
+                    request_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesInTurnRequest.FromString,
+                    response_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesInTurnResponse.SerializeToString,
             ),
             'RevertEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.RevertEntries,
@@ -192,6 +212,33 @@ class ParticipantService:
             '/laurel.participant.v1.ParticipantService/ApplyEntries',
             laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesRequest.SerializeToString,
             laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyEntriesInTurn(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/laurel.participant.v1.ParticipantService/ApplyEntriesInTurn',
+            laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesInTurnRequest.SerializeToString,
+            laurel_dot_participant_dot_v1_dot_participant__service__pb2.ApplyEntriesInTurnResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,12 @@ class ParticipantServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ParticipantServiceAsyncStub: ...
     ApplyEntries: _grpc.UnaryUnaryMultiCallable[_participant_service_pb2.ApplyEntriesRequest, _participant_service_pb2.ApplyEntriesResponse]
     """Applies entries: one outcome per command, in order. Idempotent by entry id."""
+    ApplyEntriesInTurn: _grpc.StreamStreamMultiCallable[_participant_service_pb2.ApplyEntriesInTurnRequest, _participant_service_pb2.ApplyEntriesInTurnResponse]
+    """Applies entries, call after call over one stream that stays open: a response to each request, before the next is sent.
+    Each request is a call of its own in all else, with a deadline and a trace of its own, and means what it means to
+    ApplyEntries. The first one that fails ends the stream with its error. A stream that ends without one, as when a
+    replica is about to stop, leaves the request that has no response unknown: it is sent again.
+    """
     RevertEntries: _grpc.UnaryUnaryMultiCallable[_participant_service_pb2.RevertEntriesRequest, _participant_service_pb2.RevertEntriesResponse]
     """Undoes entries: one outcome per reversal, in order. Idempotent by entry id."""
     RunMaintenance: _grpc.UnaryUnaryMultiCallable[_participant_service_pb2.RunMaintenanceRequest, _participant_service_pb2.RunMaintenanceResponse]
@@ -55,6 +61,12 @@ class ParticipantServiceAsyncStub(ParticipantServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyEntries: _aio.UnaryUnaryMultiCallable[_participant_service_pb2.ApplyEntriesRequest, _participant_service_pb2.ApplyEntriesResponse]  # type: ignore[assignment]
     """Applies entries: one outcome per command, in order. Idempotent by entry id."""
+    ApplyEntriesInTurn: _aio.StreamStreamMultiCallable[_participant_service_pb2.ApplyEntriesInTurnRequest, _participant_service_pb2.ApplyEntriesInTurnResponse]  # type: ignore[assignment]
+    """Applies entries, call after call over one stream that stays open: a response to each request, before the next is sent.
+    Each request is a call of its own in all else, with a deadline and a trace of its own, and means what it means to
+    ApplyEntries. The first one that fails ends the stream with its error. A stream that ends without one, as when a
+    replica is about to stop, leaves the request that has no response unknown: it is sent again.
+    """
     RevertEntries: _aio.UnaryUnaryMultiCallable[_participant_service_pb2.RevertEntriesRequest, _participant_service_pb2.RevertEntriesResponse]  # type: ignore[assignment]
     """Undoes entries: one outcome per reversal, in order. Idempotent by entry id."""
     RunMaintenance: _aio.UnaryUnaryMultiCallable[_participant_service_pb2.RunMaintenanceRequest, _participant_service_pb2.RunMaintenanceResponse]  # type: ignore[assignment]
@@ -78,6 +90,18 @@ class ParticipantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_participant_service_pb2.ApplyEntriesResponse, _abc.Awaitable[_participant_service_pb2.ApplyEntriesResponse]]:
         """Applies entries: one outcome per command, in order. Idempotent by entry id."""
+
+    @_abc_1.abstractmethod
+    def ApplyEntriesInTurn(
+        self,
+        request_iterator: _MaybeAsyncIterator[_participant_service_pb2.ApplyEntriesInTurnRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_participant_service_pb2.ApplyEntriesInTurnResponse], _abc.AsyncIterator[_participant_service_pb2.ApplyEntriesInTurnResponse]]:
+        """Applies entries, call after call over one stream that stays open: a response to each request, before the next is sent.
+        Each request is a call of its own in all else, with a deadline and a trace of its own, and means what it means to
+        ApplyEntries. The first one that fails ends the stream with its error. A stream that ends without one, as when a
+        replica is about to stop, leaves the request that has no response unknown: it is sent again.
+        """
 
     @_abc_1.abstractmethod
     def RevertEntries(
