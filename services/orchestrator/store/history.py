@@ -156,25 +156,36 @@ class History:
         return [*([before.greatest] if before else ()), *map(fact_from_row, rows)]
 
     async def as_they_came(
-        self, source: Fetching, user_id: str, metric: str, aggregation: Aggregation, undone: Fact
+        self,
+        source: Fetching,
+        user_id: str,
+        metric: str,
+        aggregation: Aggregation,
+        undone: Fact,
+        deciding: Sequence[Fact],
     ) -> tuple[Arrival, ...]:
         """What the events around one that is undone contributed as they came, where today's contributions do not say
-        it. Of a metric that is no sum.
+        it. Of a metric that is no sum; `deciding`: of a MAX or LAST metric what `around` gives.
         """
         first, last = undone.occur_time - AROUND, undone.occur_time + AROUND
         rows = await source.fetch(_AROUND, user_id, metric, first - MOST_AHEAD, first, last, MOST_READ + 1)
         if len(rows) > MOST_READ:
             return ()
-        came = asked_when([fact_from_row(row) for row in rows], undone)
+        around = [fact_from_row(row) for row in rows]
+        came = asked_when(around, undone)
         if not came:
             return ()
         since = min(event.occur_time for event in (*came, undone))
-        before: list[Fact]
         if aggregation is Aggregation.UNIQUE:
             values = sorted({event.unique_value for event in came if event.unique_value is not None})
             firsts = await source.fetch(_FIRST_BEFORE, user_id, metric, values, since)
             before = [Fact(row["entry_id"], 0, row["occur_time"], 0, row["unique_value"]) for row in firsts]
-        else:
+            return as_they_came(aggregation, before, came)
+        before = [event for event in deciding if in_time(event) < in_time(undone)]
+        earlier = [event for event in around if event.occur_time < since]
+        if aggregation is Aggregation.LAST and earlier:
+            before = [max(earlier, key=in_time)]
+        elif any(event.occur_time >= since for event in before):
             extremes = await self.extremes(source, user_id, metric, (since, _LOWEST))
             before = [extremes.greatest, extremes.newest] if extremes else []
         return as_they_came(aggregation, before, came)

@@ -1,6 +1,6 @@
 """Taking an entry out of the ledger: the total and the user as though it had never been (RULES 7.3)."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -187,6 +187,7 @@ class UndoStore:
         before = total_from_row(row)
         undone = fact_from_row(entry)
         revisions: Revisions | None = None
+        around: Sequence[Fact] = ()
         if can_subtract(before, aggregation):
             after = subtract_fact(before, undone)
         elif aggregation is Aggregation.SUM:
@@ -213,7 +214,7 @@ class UndoStore:
         )
         if revisions is None:
             return before, after, None
-        arrivals = await self._history.as_they_came(connection, *key, aggregation, undone)
+        arrivals = await self._history.as_they_came(connection, *key, aggregation, undone, around)
         return before, after, Contributed(revisions, arrivals)
 
     @staticmethod
