@@ -89,6 +89,7 @@ CREATE TABLE sagas (
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX sagas_unfinished ON sagas (next_attempt_time, entry_id) WHERE state IN (1, 2, 5);
 CREATE INDEX sagas_parked ON sagas (create_time, entry_id) WHERE state = 7;
+CREATE INDEX sagas_voiding ON sagas (user_id) WHERE state = 5;
 CREATE TABLE sagas_default PARTITION OF sagas DEFAULT WITH (fillfactor = 80);
 
 CREATE TABLE users (
