@@ -124,6 +124,7 @@ async def test_a_month_is_a_table_like_the_others(pool: Pool) -> None:
                ) AS of_month
         """
     )
+    assert indexes is not None
     assert indexes["of_month"] == indexes["of_all"] > 1
     assert await pool.fetchval("SELECT reloptions FROM pg_class WHERE relname = 'sagas_2026_11'") == [
         "fillfactor=80"
