@@ -67,10 +67,14 @@ _LIVE: Final = """
      WHERE metric = $2
 """
 
+# Rows are compared, which the index by user alone can do. That by date looks as good while tables are young, and has
+# all users of a date.
 _DAYS: Final = """
     SELECT d.user_id, d.metric, d.local_date, d.change_micros, d.event_count
       FROM unnest($1::text[], $2::text[], $3::date[]) AS wanted (user_id, metric, local_date)
-      JOIN metric_days d ON d.user_id = wanted.user_id AND d.metric = wanted.metric AND d.local_date = wanted.local_date
+      JOIN metric_days d
+        ON (d.user_id, d.metric, d.local_date) >= (wanted.user_id, wanted.metric, wanted.local_date)
+       AND (d.user_id, d.metric, d.local_date) <= (wanted.user_id, wanted.metric, wanted.local_date)
 """
 
 _ALL_DAYS: Final = """
@@ -130,7 +134,9 @@ _USER_RANGE: Final = """
       FROM (SELECT $1::text AS user_id, $2::text AS metric) AS wanted
       LEFT JOIN totals t ON t.user_id = wanted.user_id AND t.metric = wanted.metric
       LEFT JOIN metric_rollups r ON r.user_id = wanted.user_id AND r.metric = wanted.metric
-      LEFT JOIN metric_days d ON d.user_id = wanted.user_id AND d.metric = wanted.metric AND d.local_date <= $3
+      LEFT JOIN metric_days d
+        ON (d.user_id, d.metric, d.local_date) >= (wanted.user_id, wanted.metric, '-infinity'::date)
+       AND (d.user_id, d.metric, d.local_date) <= (wanted.user_id, wanted.metric, $3)
 """
 
 _RANGE: Final = """

@@ -16,6 +16,7 @@ from services.orchestrator.domain import WantedEntries
 from services.orchestrator.recording import Recorded, record
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed
+from services.orchestrator.store.metric_days import MetricDayStore
 from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
 from services.orchestrator.store.sagas import Completed, SagaStore
 from shared.postgres.pool import Connection, Pool
@@ -253,6 +254,25 @@ async def test_no_statement_besides_the_event_path_scans_a_table(pool: Pool) -> 
     async with pool.acquire() as connection:
         for query, arguments in tuple(sent):
             assert not _scanned(await _plan(connection, query, arguments)) & tables, query
+
+
+async def test_days_of_users_are_found_by_the_user_while_the_tables_are_young(pool: Pool) -> None:
+    """By the date each of them would go through all users who have it."""
+    sent: list[tuple[str, Sequence[Any]]] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda record: sent.append((record.query, record.args)))
+    days = MetricDayStore(pool)
+    await days.days([("ada", "commits", NOON.date())])
+    await days.user_days(("ada", "commits"), NOON.date())
+    await all_told()
+    async with pool.acquire() as connection:
+        plans = [
+            await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *args)
+            for query, args in tuple(sent)
+            if "metric_days" in query
+        ]
+    assert len(plans) == 2
+    assert all("metric_days_pkey" in plan and "metric_days_by_date" not in plan for plan in plans)
 
 
 async def _plan(connection: Connection, query: str, arguments: Sequence[Any]) -> dict[str, Any]:
