@@ -104,13 +104,15 @@ HOLDERS: Final = """
      WHERE achievement = $1 AND number = 1
 """
 
-# Of a metric or a streak. Who holds it already is no candidate, unless it can be held again.
+# Of a metric or a streak. Who holds it already is no candidate, unless it can be held again. OFFSET 0: to look at each
+# candidate, and not at all holders first.
 _BY_SOURCE: Final = """
     SELECT source.user_id
       FROM sources AS source
      WHERE source.user_id = {users} AND source.key = $2 AND source.kind = $3 AND source.highest >= $4
        AND ($6 OR NOT EXISTS (SELECT FROM live_completions AS live
-                               WHERE live.user_id = source.user_id AND live.achievement = $5))
+                               WHERE live.user_id = source.user_id AND live.achievement = $5
+                              OFFSET 0))
 """
 _BY_PREREQUISITES: Final = """
     SELECT live.user_id

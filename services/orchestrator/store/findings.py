@@ -26,7 +26,7 @@ _BELOW_MILLISECONDS: Final = 80
 # Two reads by ranges of the key: a join would look for each saga in all months.
 _ENTRIES: Final = """
     SELECT entry_id, kind, user_id, receive_time, origin_id, live,
-           EXISTS (SELECT FROM users u WHERE u.user_id = e.user_id AND u.standing = 1) AS withheld
+           EXISTS (SELECT FROM users u WHERE u.user_id = e.user_id AND u.standing = 1 OFFSET 0) AS withheld
       FROM entries e
      WHERE entry_id > $1 ORDER BY entry_id LIMIT $2
 """

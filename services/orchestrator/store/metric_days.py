@@ -28,10 +28,11 @@ _FOLLOWED: Final = """
         ON CONFLICT (feed) DO UPDATE SET cursor = excluded.cursor
 """
 
+# OFFSET 0, here and below: to look at each user, and not at all users first for those who are being deleted.
 _STANDS: Final = """
     SELECT wanted.user_id, wanted.metric, coalesce(t.version, 0) AS total_version,
            coalesce(t.total_micros, 0) AS total_micros, coalesce(r.version, 0) AS version, r.receive_time,
-           EXISTS (SELECT FROM users u WHERE u.user_id = wanted.user_id AND u.standing = 2) AS closing
+           EXISTS (SELECT FROM users u WHERE u.user_id = wanted.user_id AND u.standing = 2 OFFSET 0) AS closing
       FROM unnest($1::text[], $2::text[]) AS wanted (user_id, metric)
       LEFT JOIN totals t ON t.user_id = wanted.user_id AND t.metric = wanted.metric
       LEFT JOIN metric_rollups r ON r.user_id = wanted.user_id AND r.metric = wanted.metric
@@ -40,7 +41,7 @@ _STANDS: Final = """
 _NEXT_TOTALS: Final = """
     SELECT t.user_id, t.metric, t.version AS total_version, t.total_micros, coalesce(r.version, 0) AS version,
            r.receive_time,
-           EXISTS (SELECT FROM users u WHERE u.user_id = t.user_id AND u.standing = 2) AS closing
+           EXISTS (SELECT FROM users u WHERE u.user_id = t.user_id AND u.standing = 2 OFFSET 0) AS closing
       FROM (SELECT * FROM totals WHERE (user_id, metric) > ($1, $2) ORDER BY user_id, metric LIMIT $3) AS t
       LEFT JOIN metric_rollups r ON r.user_id = t.user_id AND r.metric = t.metric
      ORDER BY t.user_id, t.metric
@@ -87,7 +88,8 @@ _ADD: Final = """
         SELECT b.*
           FROM unnest($1::metric_rollup_row[]) AS b
           JOIN totals t ON t.user_id = b.user_id AND t.metric = b.metric AND t.version >= b.version
-         WHERE b.user_id = $4 OR NOT EXISTS (SELECT FROM users u WHERE u.user_id = b.user_id AND u.standing = 2)
+         WHERE b.user_id = $4
+            OR NOT EXISTS (SELECT FROM users u WHERE u.user_id = b.user_id AND u.standing = 2 OFFSET 0)
     ), known AS (
         UPDATE metric_rollups
            SET version = open.version, receive_time = open.receive_time

@@ -256,14 +256,15 @@ async def test_no_statement_besides_the_event_path_scans_a_table(pool: Pool) -> 
             assert not _scanned(await _plan(connection, query, arguments)) & tables, query
 
 
-async def test_days_of_users_are_found_by_the_user_while_the_tables_are_young(pool: Pool) -> None:
-    """By the date each of them would go through all users who have it."""
+async def test_sums_by_date_are_read_and_written_by_user_while_the_tables_are_young(pool: Pool) -> None:
+    """By the date each would go through all users who have it; for who is being deleted, through all there are."""
     sent: list[tuple[str, Sequence[Any]]] = []
     async with pool.acquire() as connection:
         connection.add_query_logger(lambda record: sent.append((record.query, record.args)))
     days = MetricDayStore(pool)
     await days.days([("ada", "commits", NOON.date())])
     await days.user_days(("ada", "commits"), NOON.date())
+    assert await days.add([], [])
     await all_told()
     async with pool.acquire() as connection:
         plans = [
@@ -271,8 +272,9 @@ async def test_days_of_users_are_found_by_the_user_while_the_tables_are_young(po
             for query, args in tuple(sent)
             if "metric_days" in query
         ]
-    assert len(plans) == 2
-    assert all("metric_days_pkey" in plan and "metric_days_by_date" not in plan for plan in plans)
+    assert len(plans) == 3
+    assert all("metric_days_pkey" in plan for plan in plans)
+    assert not any("metric_days_by_date" in plan or "Seq Scan" in plan for plan in plans)
 
 
 async def _plan(connection: Connection, query: str, arguments: Sequence[Any]) -> dict[str, Any]:
