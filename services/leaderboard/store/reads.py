@@ -46,7 +46,8 @@ LATEST_RUNS: Final = """
      ORDER BY start_date DESC
      LIMIT $2
 """
-# A segment that everybody left, or of which all entries were undone, is not listed.
+# A segment that everybody left, or of which all entries were undone, is not listed. OFFSET 0: to look at each segment,
+# and not at all scores first.
 SEGMENTS: Final = """
     SELECT segment, member_count
       FROM segments
@@ -58,7 +59,8 @@ SEGMENTS: Final = """
                 ELSE EXISTS (
                      SELECT FROM scores
                       WHERE scores.board = $1 AND scores.run_start = $2 AND scores.segment = segments.segment
-                        AND scores.segment <> '' AND scores.order_score IS NOT NULL) END
+                        AND scores.segment <> '' AND scores.order_score IS NOT NULL
+                     OFFSET 0) END
      ORDER BY segment
      LIMIT $5
 """

@@ -1,6 +1,5 @@
 """Three statements a batch; and whatever reads besides reads no table whole (on the event path: test_young_plans)."""
 
-import json
 from datetime import date, timedelta
 from typing import Any
 
@@ -42,8 +41,9 @@ from services.leaderboard.store.segments import SegmentStore
 from shared.clock import SystemClock
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
-from shared.postgres.pool import Connection, create_pool
+from shared.postgres.pool import create_pool
 from tests.fixtures import participants
+from tests.fixtures.plans import plan_of, scanned
 from tests.service.leaderboard.conftest import Service
 from tests.service.leaderboard.messages import NOON, WEEKLY, entry_id, event
 from tests.service.leaderboard.steps import applied, define, ranking
@@ -156,9 +156,9 @@ async def test_no_statement_besides_the_event_path_reads_a_table_whole(
 ) -> None:
     pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
     async with pool.acquire() as connection:
-        scanned = _scanned(await _plan(connection, getattr(module, name), ARGUMENTS[module, name]))
+        plan = await plan_of(connection, getattr(module, name), ARGUMENTS[module, name])
     await pool.close()
-    assert scanned <= ONE_ROW_TABLES
+    assert scanned(plan, PARTIAL_INDEXES) <= ONE_ROW_TABLES
 
 
 async def test_a_batch_costs_three_statements_and_one_round_trip_to_the_sets(service: Service) -> None:
@@ -231,19 +231,3 @@ def _handlers(pool: Any, sets: Redis) -> EntryHandlers:
 
 def _work(*commands: participant_pb.Command) -> list[Work[Command]]:
     return participants.work(entries.command, *commands)
-
-
-async def _plan(connection: Connection, statement: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
-    rows = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
-    plan: dict[str, Any] = json.loads(rows)[0]["Plan"]
-    return plan
-
-
-def _scanned(plan: dict[str, Any]) -> set[str]:
-    """The tables that the plan reads from end to end, as they lie or by an index without a condition."""
-    by_index = plan["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Index Scan")
-    whole = plan["Node Type"] == "Seq Scan" or (
-        by_index and "Index Cond" not in plan and plan["Index Name"] not in PARTIAL_INDEXES
-    )
-    own = {plan.get("Relation Name", plan.get("Index Name", ""))} if whole else set()
-    return own.union(*(_scanned(child) for child in plan.get("Plans", ())))

@@ -1,7 +1,6 @@
 """The orchestrator's tables against a real PostgreSQL: recording, completing, taking over, taking out."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,8 @@ from services.orchestrator.store.ledger import Feed
 from services.orchestrator.store.metric_days import MetricDayStore
 from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
 from services.orchestrator.store.sagas import Completed, SagaStore
-from shared.postgres.pool import Connection, Pool
+from shared.postgres.pool import Pool
+from tests.fixtures.plans import plan_of, scanned
 from tests.fixtures.statements import all_told
 from tests.fixtures.system import event_request
 from tests.service.orchestrator.steps import (
@@ -253,7 +253,10 @@ async def test_no_statement_besides_the_event_path_scans_a_table(pool: Pool) -> 
     assert len(sent) >= 5
     async with pool.acquire() as connection:
         for query, arguments in tuple(sent):
-            assert not _scanned(await _plan(connection, query, arguments)) & tables, query
+            read = {
+                name.removesuffix("_default") for name in scanned(await plan_of(connection, query, arguments))
+            }
+            assert not read & tables, query
 
 
 async def test_sums_by_date_are_read_and_written_by_user_while_the_tables_are_young(pool: Pool) -> None:
@@ -268,25 +271,12 @@ async def test_sums_by_date_are_read_and_written_by_user_while_the_tables_are_yo
     await all_told()
     async with pool.acquire() as connection:
         plans = [
-            await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *args)
-            for query, args in tuple(sent)
-            if "metric_days" in query
+            await plan_of(connection, query, args) for query, args in tuple(sent) if "metric_days" in query
         ]
     assert len(plans) == 3
-    assert all("metric_days_pkey" in plan for plan in plans)
-    assert not any("metric_days_by_date" in plan or "Seq Scan" in plan for plan in plans)
-
-
-async def _plan(connection: Connection, query: str, arguments: Sequence[Any]) -> dict[str, Any]:
-    plan: dict[str, Any] = json.loads(
-        await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *arguments)
-    )[0]["Plan"]
-    return plan
-
-
-def _scanned(plan: dict[str, Any]) -> set[str]:
-    own = {plan["Relation Name"].removesuffix("_default")} if plan["Node Type"] == "Seq Scan" else set()
-    return own.union(*(_scanned(child) for child in plan.get("Plans", ())))
+    assert not any(scanned(plan) for plan in plans)
+    assert all("metric_days_pkey" in str(plan) for plan in plans)
+    assert not any("metric_days_by_date" in str(plan) for plan in plans)
 
 
 async def test_of_two_who_follow_the_same_changes_one_records_them_and_the_other_meets_a_conflict(

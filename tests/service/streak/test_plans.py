@@ -1,6 +1,5 @@
 """Two round trips a batch; and whatever reads besides reads no table whole (on the event path: test_young_plans)."""
 
-import json
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,8 +12,9 @@ from services.streak.handlers import Handlers
 from shared.entries import Entry
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
-from shared.postgres.pool import Connection, create_pool
+from shared.postgres.pool import create_pool
 from tests.fixtures import participants
+from tests.fixtures.plans import plan_of, scanned
 from tests.service.streak.conftest import Service
 from tests.service.streak.messages import at, event
 from tests.service.streak.steps import define
@@ -44,9 +44,9 @@ async def test_no_statement_besides_the_event_path_reads_a_table_whole(service: 
     statement, arguments = STATEMENTS[name]
     pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
     async with pool.acquire() as connection:
-        scanned = _scanned(await _plan(connection, statement, arguments))
+        plan = await plan_of(connection, statement, arguments)
     await pool.close()
-    assert scanned <= {"configuration_version"}
+    assert scanned(plan) <= {"configuration_version"}
 
 
 async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service: Service) -> None:
@@ -66,18 +66,3 @@ async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service
 
 def _work(*commands: participant_pb.Command) -> list[Work[Entry]]:
     return participants.work(convert.command, *commands)
-
-
-async def _plan(connection: Connection, statement: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
-    rows = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
-    plan: dict[str, Any] = json.loads(rows)[0]["Plan"]
-    return plan
-
-
-def _scanned(plan: dict[str, Any]) -> set[str]:
-    """The tables that the plan reads from end to end, as they lie or by an index without a condition."""
-    whole = plan["Node Type"] == "Seq Scan" or (
-        plan["Node Type"] in ("Index Scan", "Index Only Scan") and "Index Cond" not in plan
-    )
-    own = {plan["Relation Name"]} if whole else set()
-    return own.union(*(_scanned(child) for child in plan.get("Plans", ())))
