@@ -34,7 +34,7 @@ from shared.errors import (
 )
 from shared.random_ids import new_id
 from shared.rpc import deadline, tenants
-from shared.rpc.access import Gate, Rate
+from shared.rpc.access import Caller, Gate
 from shared.rpc.record import CallRecord, Recorder
 from shared.tenants import CURRENT_TENANT
 
@@ -121,22 +121,15 @@ class Boundary(grpc.aio.ServerInterceptor):
         behaviour = (
             handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         )
-        parse = self._parse_each if handler.request_streaming else _parse
+        is_stream = handler.request_streaming
 
         async def serve_one(raw: Any, context: Any) -> Any:
-            size = 0 if handler.request_streaming else len(raw)
+            size = 0 if is_stream else len(raw)
             await self._admit(method, size, context)
             call = self._begin(method, context)
             self._held_bytes += size
             try:
-                caller = await self._gate.admit(method, context)
-                request = parse(handler.request_deserializer, raw)
-                if caller.tenant:
-                    request = _taken_in(request, caller.tenant)
-                if caller.user_id:
-                    self._gate.check_users(method, caller, request)
-                if caller.rate is not None:
-                    request = await self._within_rate(method, handler, caller.rate, request)
+                caller, request = await self._asked(method, handler, raw, context, is_stream=is_stream)
                 response = await self._within_deadline(behaviour, request, context)
                 if caller.tenant:
                     response = tenants.reply_of(method, response, caller.tenant)
@@ -150,20 +143,13 @@ class Boundary(grpc.aio.ServerInterceptor):
             return response
 
         async def serve_many(raw: Any, context: Any) -> AsyncIterator[Any]:
-            size = 0 if handler.request_streaming else len(raw)
+            size = 0 if is_stream else len(raw)
             await self._admit(method, size, context)
             call = self._begin(method, context)
             self._held_bytes += size
             try:
-                caller = await self._gate.admit(method, context)
+                caller, request = await self._asked(method, handler, raw, context, is_stream=is_stream)
                 deadline.begin(context.time_remaining())
-                request = parse(handler.request_deserializer, raw)
-                if caller.tenant:
-                    request = _taken_in(request, caller.tenant)
-                if caller.user_id:
-                    self._gate.check_users(method, caller, request)
-                if caller.rate is not None:
-                    request = await self._within_rate(method, handler, caller.rate, request)
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
                         if caller.tenant:
@@ -191,10 +177,11 @@ class Boundary(grpc.aio.ServerInterceptor):
             self._held_bytes += size
             try:
                 # What is shown with the stream may have been taken back since it began.
-                await self._gate.admit(method, context)
-                request = _parse(handler.request_deserializer, raw)
+                caller, request = await self._asked(method, handler, raw, context, is_stream=False)
                 self._recorder.trace(call, request.trace_context.items())
                 response = await self._within_own_deadline(behaviour, request, context)
+                if caller.tenant:
+                    response = tenants.reply_of(method, response, caller.tenant)
             except BaseException as error:
                 raw = request = None
                 await self._fail(call, error, context)
@@ -272,12 +259,22 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._in_flight += 1
         return call
 
-    async def _within_rate(self, method: str, handler: Any, rate: Rate, request: Any) -> Any:
-        """The request, if its key may be used so often. Raises `ResourceExhausted`."""
-        if handler.request_streaming:
-            return self._gate.paced(rate, request)
-        await self._gate.check_rate(method, rate, request)
-        return request
+    async def _asked(
+        self, method: str, handler: Any, raw: Any, context: Any, *, is_stream: bool
+    ) -> tuple[Caller, Any]:
+        """Who calls, and the request, or the stream of them: as it is handled, if it may be asked for now."""
+        caller = await self._gate.admit(method, context)
+        parse = self._parse_each if is_stream else _parse
+        request: Any = parse(handler.request_deserializer, raw)
+        if caller.tenant:
+            request = _taken_in(request, caller.tenant)
+        if caller.user_id:
+            self._gate.check_users(method, caller, request)
+        if caller.rate is not None and is_stream:
+            request = self._gate.paced(caller.rate, request)
+        elif caller.rate is not None:
+            await self._gate.check_rate(method, caller.rate, request)
+        return caller, request
 
     async def _within_deadline(self, behaviour: Any, request: Any, context: Any) -> Any:
         """The response. grpc cancels the handler at the caller's deadline; at the default one, we do."""
