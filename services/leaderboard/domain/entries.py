@@ -20,7 +20,7 @@ from services.leaderboard.domain.members import (
     held_position,
     said,
 )
-from services.leaderboard.domain.runs import WHOLE_DAY, Run, RunState, finalize_time, run_of
+from services.leaderboard.domain.runs import WHOLE_DAY, Run, RunState, finalize_time, newest_date, run_of
 from services.leaderboard.domain.scores import NO_SCORE, Fact, FactKey, Score, extended, folded, key_of
 from services.leaderboard.domain.states import (
     Change,
@@ -56,12 +56,12 @@ def is_in_window(board: Board, fact: Fact) -> bool:
 
 
 def reached_runs(board: Board, change: StreakChange, entry: Entry, grace: timedelta) -> list[Run]:
-    """The runs into which a streak's change reaches: those that are not over everywhere, up to the user's today, or to
-    the last period that it tells.
+    """The runs into which a streak's change reaches: those that have begun in the first zone, where they are not over
+    everywhere, or up to the last period that it tells. The user's own zone does not decide: it can change again, and
+    then another order of arrival would lead into other runs.
     """
-    today = local_date(entry.now, entry.user.time_zone)
     first = max(change.first_date, (entry.now - _OPEN_AFTER_END - grace).date())
-    return list(reached(board.schedule, first, max(today, change.last_date)))
+    return list(reached(board.schedule, first, max(newest_date(entry.now), change.last_date)))
 
 
 def boards_by_length(boards: Boards, user_id: str, change: StreakChange) -> tuple[Board, ...]:

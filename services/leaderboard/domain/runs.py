@@ -111,9 +111,14 @@ def begin_of(run: Run) -> datetime:
     return datetime.combine(run.start, time(), tzinfo=UTC) - _FIRST_ZONE_OFFSET
 
 
+def newest_date(now: datetime) -> date:
+    """The local date in the first zone."""
+    return (now + _FIRST_ZONE_OFFSET).date()
+
+
 def run_begun(schedule: Schedule, now: datetime) -> Run | None:
     """The newest run that has begun anywhere; None where there is none, or it has always been."""
-    run = run_of(schedule, (now + _FIRST_ZONE_OFFSET).date())
+    run = run_of(schedule, newest_date(now))
     return None if run is None or run.start == date.min else run
 
 

@@ -114,10 +114,13 @@ class MaintenanceHandlers:
         }
 
     async def _tell_starts(self, boards: Boards, begun: Mapping[RunKey, RunState], history: bool) -> None:
-        """Once the streaks that are alive are on it. Of an import's history it is only noted."""
+        """Once the streaks that are alive are on it. Of an import's history it is only noted, and nobody sees the live
+        board of a run that is long over.
+        """
         for key in await self._starts.untold(list(begun)) if begun else ():
             board = boards.by_key[key[0]]
-            if board.rule is ScoreRule.LENGTH and not history:
+            is_seen = not history or not begun[key].is_closed(self._clock.now())
+            if board.rule is ScoreRule.LENGTH and is_seen:
                 await self._carrier.begin(board, begun[key])
             change = None if history else run_change(begun[key], begin_of(begun[key].run))
             async with self._pool.acquire() as connection, connection.transaction():

@@ -1,9 +1,10 @@
 """RULES 6.3: a streak that is alive is on the live board of a run from its beginning on, whatever is said of it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import pytest
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 from laurel.ledger.v1.effects_pb2 import Effects
@@ -12,7 +13,14 @@ from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from services.leaderboard.domain.boards import segment_text
 from shared.rpc.convert import to_timestamp
 from tests.service.leaderboard.conftest import Service
-from tests.service.leaderboard.messages import WEEKLY, Recorded, event, streak_change, streak_effect
+from tests.service.leaderboard.messages import (
+    WEEKLY,
+    Recorded,
+    event,
+    local_date,
+    streak_change,
+    streak_effect,
+)
 from tests.service.leaderboard.steps import applied, define, maintained, projected, ranking
 
 WEEK: Final = date_pb2.LocalDate(year=2026, month=11, day=23)
@@ -55,13 +63,24 @@ async def test_who_has_done_nothing_yet_is_on_the_board_as_soon_as_the_run_begin
     assert not await differences(service)
 
 
-async def test_who_came_alive_where_the_run_before_went_on_is_there_when_that_is_over(
+async def test_who_comes_alive_where_the_run_before_goes_on_is_on_the_board_of_the_next_at_once(
     service: Service,
 ) -> None:
     await define(service, "weekly-streaks", streak="daily", schedule=WEEKLY)
     await applied(service, alive("ada", 20, 4))
     await maintained(service, BEGUN)
     await applied(service, alive("bob", 22, 1))
+    assert await live(service) == [(1, "ada", 4), (2, "bob", 1)]
+    assert not await differences(service)
+
+
+async def test_what_was_said_before_a_run_began_and_came_after_it_is_there_when_the_run_before_is_over(
+    service: Service,
+) -> None:
+    await define(service, "weekly-streaks", streak="daily", schedule=WEEKLY)
+    await applied(service, alive("ada", 20, 4))
+    await maintained(service, BEGUN)
+    await applied(service, alive("bob", 21, 1))
     assert await live(service) == [(1, "ada", 4)]
     await maintained(service, BEFORE_OVER)
     assert await live(service) == [(1, "ada", 4), (2, "bob", 1)]
@@ -112,12 +131,22 @@ async def test_a_run_into_which_nothing_goes_on_is_not_opened(service: Service) 
     assert [run.start_date.day for run in runs] == [16]
 
 
-async def test_of_an_imports_history_nobody_looks_at_live_boards(service: Service) -> None:
+@pytest.mark.parametrize(
+    ("year", "shown"), [pytest.param(2020, [], id="over"), pytest.param(2100, [(1, "ada", 4)], id="open")]
+)
+async def test_of_an_imports_history_those_runs_get_a_live_board_that_are_still_open(
+    service: Service, year: int, shown: list[tuple[int, str, float]]
+) -> None:
     await define(service, "weekly-streaks", streak="daily", schedule=WEEKLY)
-    await applied(service, alive("ada", 20, 4))
-    request = participant_pb.RunMaintenanceRequest(now=to_timestamp(BEGUN), history=True)
-    await service.participant.RunMaintenance(request)
-    assert await live(service) == []
+    then = datetime(year, 11, 20, 12, tzinfo=UTC)
+    reached = Recorded(then.date(), 4, then, "then")
+    effects = Effects(streaks=[streak_effect(1, 4, 4, at=then, periods=[reached])])
+    await applied(service, event("then", 1, at=then, effects=effects))
+    now = then + timedelta(days=7)
+    await service.participant.RunMaintenance(
+        participant_pb.RunMaintenanceRequest(now=to_timestamp(now), history=True)
+    )
+    assert await ranking(service, "weekly-streaks", day=local_date(now.date())) == shown
 
 
 SEGMENTS: Final = "SELECT segment FROM segments WHERE run_start = '2026-11-23' ORDER BY segment"

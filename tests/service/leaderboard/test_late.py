@@ -96,7 +96,7 @@ async def test_what_midnight_brings_reaches_the_run_of_the_period_that_ended(pat
     sunday = Recorded(at(22).date(), 1, at(22), "sunday")
     await applied(patient, streak_change("sunday", 1, 1, 1, at=at(22), periods=[sunday]))
     assert await ranking(patient, "weekly-streaks", day=WEEK_OF_THE_16TH) == [(1, "ada", 1)]
-    assert await ranking(patient, "weekly-streaks", day=WEEK_OF_THE_23RD) == []
+    assert await ranking(patient, "weekly-streaks", day=WEEK_OF_THE_23RD) == [(1, "ada", 1)]
     midnight = datetime(2026, 11, 24, tzinfo=UTC)
     broken = Recorded(at(23).date(), 0)
     await applied(patient, streak_change("monday", 2, 0, 1, at=midnight, periods=[broken]))
