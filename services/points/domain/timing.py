@@ -1,8 +1,8 @@
 """What came due by time (RULES 5.2, 5.6): facts of their own, one for each instant, in front of whatever comes next.
 
 They are the same whether a pass finds them or the next entry of the user: an instant is a fact with an id that follows
-from the user and the instant, and it comes before everything that arrives after it. Where the balance is at its limit
-already, an instant gives nothing and is no fact: regeneration stops at the cap.
+from the user, the instant and how much came before it, and it comes before everything that arrives after it. Where the
+balance is at its limit already, an instant gives nothing and is no fact: regeneration stops at the cap.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -193,7 +193,10 @@ def _came(
     catalogue: Catalogue, state: UserState, due: Mapping[TriggerKey, Clock], time: datetime, zone: str
 ) -> tuple[UserState, list[Came]]:
     day = local_date(time, zone)
-    names = map("/".join, due)
+    names = [*map("/".join, due)]
+    if any(key.trigger == EXPIRED for key in due):
+        # A date that is over comes again where something is given late that it ends, too.
+        names.append(str(state.entry_count + 1))
     owner = Instant(derived_id_at(time, "points", state.user_id, str(day), *names), time, day)
     dues = tuple(
         one for key, clock in due.items() if (one := _due(catalogue, state, key, clock, owner)) is not None

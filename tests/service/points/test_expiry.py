@@ -85,6 +85,22 @@ async def test_an_undone_award_has_not_expired_and_a_spending_gives_back_what_ha
     await right(service)
 
 
+async def test_what_comes_too_late_for_a_date_on_which_something_expired_is_gone_too(
+    service: Service,
+) -> None:
+    await define(service, "xp", expiry=TEN_DAYS)
+    await send(service, gift("g", 50))
+    await maintain(service, 11 * DAY)
+    late = gift("late", 7, minutes=11 * DAY)
+    late.entry.occur_time.CopyFrom(to_timestamp(NOON + timedelta(minutes=1)))
+    await send(service, late)
+    await maintain(service, 11 * DAY)
+    assert await service.database.fetchval("SELECT balance FROM balances") == 0
+    await send(service, gift("next", 3, minutes=12 * DAY))
+    assert await service.database.fetchval("SELECT balance FROM balances") == 3
+    await right(service)
+
+
 async def test_a_read_says_what_expires_and_counts_what_has(service: Service) -> None:
     await define(
         service, "xp", expiry=types.PointsExpiry(on_date=date_pb2.LocalDate(year=2999, month=1, day=1))

@@ -410,7 +410,10 @@ class User:
         """What is due by then comes, as a pass or the next entry would have it come."""
         state = with_lots(self.state, now(self.past.lots()))
         state, came = advanced(self.catalogue, state, at)
+        known = {fact.instant.entry_id for fact in self.past.facts.values()}
         for one in came:
+            assert one.fact.instant.entry_id not in known
+            known.add(one.fact.instant.entry_id)
             self.past.facts[one.fact.position] = one.fact
         self._keep(state, [change for one in came for change in one.changes])
 
