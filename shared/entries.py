@@ -176,19 +176,19 @@ class AchievementsSeen(Content, frozen=True):
     """None: all."""
 
 
-class StreakCall(Content, frozen=True):
-    """Something is done to a user's streak by hand (RULES 3.5, 3.9, 3.11, 3.12)."""
+class OfStreak(Content, frozen=True):
+    """It is about a streak of the user. What is done to one by hand is a `StreakCall`."""
 
     streak: Key
 
 
-class StreakFreezeGrant(StreakCall, frozen=True):
+class StreakFreezeGrant(OfStreak, frozen=True):
     """Freezes are given (RULES 3.5)."""
 
     count: Annotated[int, Within(1, MAX_FREEZE_GRANT)]
 
 
-class StreakPause(StreakCall, frozen=True):
+class StreakPause(OfStreak, frozen=True):
     """A streak is paused (RULES 3.12)."""
 
     start_date: date
@@ -203,18 +203,18 @@ class StreakPause(StreakCall, frozen=True):
             yield "end_date", f"must not lie before start_date, nor {MAX_PAUSE_DAYS:,} days after it"
 
 
-class StreakReset(StreakCall, frozen=True):
+class StreakReset(OfStreak, frozen=True):
     """A streak is set back to nothing (RULES 3.9)."""
 
 
-class StreakRestore(StreakCall, frozen=True):
+class StreakRestore(OfStreak, frozen=True):
     """What was lost of a streak is given back (RULES 3.9)."""
 
     loss_date: date | None
     """A date in the period that was lost; None: the last loss."""
 
 
-class StreakResume(StreakCall, frozen=True):
+class StreakResume(OfStreak, frozen=True):
     """The pauses of today are ended (RULES 3.12)."""
 
 
@@ -257,10 +257,14 @@ class StreakOverride(Checked, frozen=True):
             yield "has_days_off", "must be set where days_off are given"
 
 
-class StreakOverrideCall(StreakCall, frozen=True):
+class StreakOverrideCall(OfStreak, frozen=True):
     """A user has a streak otherwise than it is defined (RULES 3.11)."""
 
     override: StreakOverride
+
+
+StreakCall = StreakFreezeGrant | StreakPause | StreakReset | StreakRestore | StreakResume | StreakOverrideCall
+"""What is done to a user's streak by hand (RULES 3.5, 3.9, 3.11, 3.12)."""
 
 
 class GiftCall(Content, frozen=True):

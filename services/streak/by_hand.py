@@ -1,6 +1,7 @@
 """What is done to a user's streak by hand, decided: the change of its facts, or why not (RULES 3.5, 3.9, 3.12)."""
 
 from datetime import date
+from typing import assert_never
 
 from msgspec import Struct
 
@@ -76,7 +77,7 @@ def decided(
             return _resumed(definition, by_hand, entry)
         case StreakRestore():
             return _restored(open_streaks, definition, by_hand, entry, call)
-    raise TypeError(f"nothing is known of a {type(call).__name__}")
+    assert_never(call)
 
 
 def _granted(

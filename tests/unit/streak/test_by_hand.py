@@ -1,6 +1,7 @@
 """Freezes given, pauses, resets and restores: facts like events, in whatever order they come (RULES 3.9, 3.12)."""
 
 from datetime import UTC, date, datetime
+from typing import get_args
 from uuid import UUID
 
 import pytest
@@ -30,6 +31,7 @@ from services.streak.domain import (
     taken_out,
     with_override,
 )
+from shared.entries import EntryKind, OfStreak, StreakCall
 from tests.unit.streak.slow_fold import slow_fold
 from tests.unit.streak.test_fold_properties import Stored, assert_same
 from tests.unit.streak.worlds import (
@@ -66,6 +68,11 @@ def seen(
     folded = fold(definition, facts(history, by_hand), now)
     assert folded
     return [(row.start_date.day, row.status.name, row.length) for row in folded.rows.periods]
+
+
+def test_whatever_is_done_to_a_streak_is_one_of_those_for_which_the_service_has_to_have_a_rule() -> None:
+    contents = {kind.content for kind in EntryKind if kind.content and issubclass(kind.content, OfStreak)}
+    assert contents == set(get_args(StreakCall)), "mypy asks for a rule for each of them"
 
 
 @given(worlds(), st.data())
