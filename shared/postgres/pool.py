@@ -1,6 +1,7 @@
 """Connection pools."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -9,6 +10,8 @@ import asyncpg
 from shared.postgres.sessions import require_session
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from asyncpg.pool import PoolConnectionProxy
 
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -23,6 +26,8 @@ _MAX_STATEMENTS: Final = 50_000
 """Of a connection, before another takes its place."""
 _MAX_REST_SECONDS: Final = 300.0
 """Of a connection, before it is closed."""
+_KEPT_IN_A_ROW: Final = 100
+"""How many times connections are put back between two looks of asyncpg at one."""
 
 # The event path reads and writes by key, a batch at a time, on tables that begin empty. The planner would
 # cache sequential scans and hash joins for them while they are small and keep those plans when they are not.
@@ -70,58 +75,83 @@ _TYPES: Final = """
 """
 
 
+class _Acquired:
+    """What `KeptAtHand.acquire` gives: the connection of an `async with`, or to be awaited and put back by hand."""
+
+    __slots__ = ("_connection", "_pool", "_timeout")
+
+    def __init__(self, pool: "KeptAtHand", timeout: float | None) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._connection: Any = None
+
+    def __await__(self) -> "Generator[Any, None, PoolConnectionProxy[asyncpg.Record]]":
+        return self._pool.take(self._timeout).__await__()
+
+    async def __aenter__(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        self._connection = await self._pool.take(self._timeout)
+        return cast("PoolConnectionProxy[asyncpg.Record]", self._connection)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        connection, self._connection = self._connection, None
+        if kind is not None or not self._pool.keep(connection):
+            await self._pool.release(connection)
+
+
 class KeptAtHand(Pool):
     """asyncpg's pool, which keeps the connection that was put back last at hand for whoever comes next.
 
     asyncpg puts each back by a task of its own and winds up a timer for when it has rested too long: a third of what
     the client takes for a statement that comes alone. One that is at rest needs nothing done. While somebody waits,
-    none is kept.
+    none is kept. Where something went wrong, and once in `_KEPT_IN_A_ROW` times, asyncpg has it back: it knows what
+    has to be waited for, taken back or renewed.
     """
 
     _at_hand: "PoolConnectionProxy[asyncpg.Record] | None" = None
     _waiting = 0
+    _kept = 0
 
-    async def _acquire(self, timeout: float | None) -> "PoolConnectionProxy[asyncpg.Record]":
+    def acquire(self, *, timeout: float | None = None) -> _Acquired:  # type: ignore[override]
+        """A connection, from within `async with` or awaited; `timeout` in seconds."""
+        return _Acquired(self, timeout)
+
+    async def take(self, timeout: float | None) -> "PoolConnectionProxy[asyncpg.Record]":
+        """The connection that is at hand, or one of asyncpg's."""
         connection, self._at_hand = self._at_hand, None
         if connection is not None:
-            if _is_at_rest(connection):
+            if not _is_so_or_cut(connection.is_closed):
                 return connection
-            await super().release(connection)
+            await self.release(connection)
         self._waiting += 1
         try:
-            return cast(
-                "PoolConnectionProxy[asyncpg.Record]",
-                await super()._acquire(timeout),  # type: ignore[misc]
-            )
+            return await super().acquire(timeout=timeout)
         finally:
             self._waiting -= 1
 
-    async def release(
-        self, connection: "PoolConnectionProxy[asyncpg.Record]", *, timeout: float | None = None
-    ) -> None:
-        is_wanted = self._at_hand is None and not self._waiting and not self.is_closing()
-        if is_wanted and _is_at_rest(connection):
-            self._at_hand = connection
-        else:
-            await super().release(connection, timeout=timeout)
+    def keep(self, connection: "PoolConnectionProxy[asyncpg.Record]") -> bool:
+        """Whether it is at hand from now on; otherwise it is to be released."""
+        if self._at_hand is not None or self._waiting or self.is_closing():
+            return False
+        self._kept = (self._kept + 1) % _KEPT_IN_A_ROW
+        if self._kept == 0 or _is_so_or_cut(connection.is_in_transaction):
+            return False
+        self._at_hand = connection
+        return True
 
     async def close(self) -> None:
+        """Once every connection is back."""
         connection, self._at_hand = self._at_hand, None
         if connection is not None:
-            await super().release(connection)
+            await self.release(connection)
         await super().close()
 
 
-def _is_at_rest(connection: Any) -> bool:
-    """Whether nothing has to be waited for, taken back or renewed before somebody has it."""
-    session = connection._con
-    return not (
-        session is None  # put back already
-        or session.is_closed()
-        or session.is_in_transaction()
-        or session._protocol._is_cancelling()
-        or session._protocol.queries_count >= _MAX_STATEMENTS
-    )
+def _is_so_or_cut(question: Callable[[], bool]) -> bool:
+    """What a connection says of itself, or that it was cut: then it was taken from whoever had it, and says nothing."""
+    try:
+        return question()
+    except asyncpg.InterfaceError:
+        return True
 
 
 async def create_pool(
