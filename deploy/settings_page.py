@@ -14,7 +14,7 @@ from deploy.local.config import (
     REPLICA_STRIDE,
 )
 from deploy.local.databases import SERVICES
-from shared.config import EXIT_CONFIGURATION, PREFIX, Settings
+from shared.config import EXIT_CONFIGURATION, PREFIX, DatabaseSettings, Settings
 
 _INTRODUCTION = f"""# Settings
 
@@ -27,6 +27,11 @@ no setting: that is [the configuration file](configuration.md).
 secrets: what is in `laurel_postgres_dsn` counts as `LAUREL_POSTGRES_DSN`, unless the variable is set.
 
 Generated from the services' `config.py` by `make proto`.
+"""
+
+_DATABASE = """## To serve and to migrate
+
+`python -m services.SERVICE migrate` asks for nothing else.
 """
 
 _AROUND = f"""## The local stack, the command and containers
@@ -95,8 +100,9 @@ _UNITS = {"seconds": "seconds", "ms": "milliseconds", "days": "days", "bytes": "
 
 
 def settings_page() -> str:
-    """The settings that all services share, then each service's own, then what surrounds them."""
-    sections = [_INTRODUCTION, "## Every service\n", *table(Settings), ""]
+    """What migrating needs, the settings that all services share, then each service's own, then what surrounds them."""
+    sections = [_INTRODUCTION, _DATABASE, *table(DatabaseSettings), ""]
+    sections += ["## Every service\n", *table(Settings), ""]
     for service in SERVICES:
         own = table(settings_of(service))
         sections += [f"## {service}\n", *(own or ["Nothing beyond what every service can be told."]), ""]
@@ -115,7 +121,7 @@ def settings_of(service: str) -> type[Settings]:
     return found
 
 
-def table(settings_type: type[Settings]) -> list[str]:
+def table(settings_type: type[DatabaseSettings]) -> list[str]:
     """The lines of a table of what this class itself declares; none where that is nothing."""
     rows = [
         f"| `{PREFIX}{name.upper()}` | {_default(field)} | {_range(name, field)} | {_meaning(field)} |"

@@ -81,12 +81,27 @@ Tokens = Annotated[SecretStr, AfterValidator(_tokens)]
 """One or more tokens with commas in between; never shown."""
 
 
-class Settings(BaseSettings):
-    """What every service can be told. A service adds its own limits and time-outs in a subclass."""
+class DatabaseSettings(BaseSettings):
+    """Where a service keeps what it knows: all that `migrate` is told."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="ignore", frozen=True, use_attribute_docstrings=True, validate_default=True
     )
+
+    postgres_dsn: PostgresDsn
+    """The service's own database, as postgresql://user:password@host:port/database."""
+
+    migration_dsn: PostgresDsn | None = None
+    """The same database as the role that owns the tables, for `migrate` alone: keep it from what serves. The role of
+    `LAUREL_POSTGRES_DSN` is then given what serving needs and no more. Unset: one role is both.
+    """
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe log line to write."""
+
+
+class Settings(DatabaseSettings):
+    """What every service can be told. A service adds its own limits and time-outs in a subclass."""
 
     listen: Address = "127.0.0.1:50051"
     """The address to serve on, HOST:PORT or unix:PATH; port 0 takes a free one."""
@@ -140,14 +155,6 @@ class Settings(BaseSettings):
     redis_cluster: bool = False
     """Whether that server is one of a cluster."""
 
-    postgres_dsn: PostgresDsn
-    """The service's own database, as postgresql://user:password@host:port/database."""
-
-    migration_dsn: PostgresDsn | None = None
-    """The same database as the role that owns the tables, for `migrate` alone: keep it from what serves. The role of
-    `LAUREL_POSTGRES_DSN` is then given what serving needs and no more. Unset: one role is both.
-    """
-
     instance: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", min_length=1, max_length=128
     )
@@ -177,9 +184,6 @@ class Settings(BaseSettings):
 
     default_deadline_seconds: float = Field(default=30.0, gt=0, le=3_600)
     """The deadline of a unary call whose caller set none, in seconds; then it is answered DEADLINE_EXCEEDED."""
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The least severe log line to write."""
 
     otlp_endpoint: str | None = None
     """Where to send traces and metrics over OTLP/gRPC, such as http://localhost:4317; unset, none are sent."""
@@ -236,7 +240,7 @@ class Settings(BaseSettings):
         return None if self.replay_window_days is None else timedelta(days=self.replay_window_days)
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=DatabaseSettings)
 
 
 _OF_KUBERNETES: Final = re.compile(
@@ -283,7 +287,7 @@ def misspelt(environment: Mapping[str, str], own: Collection[str] = ()) -> list[
     return lines
 
 
-def _problem(settings_type: type[Settings], item: Any) -> str:
+def _problem(settings_type: type[DatabaseSettings], item: Any) -> str:
     """One line: the variable, its value (a secret's is masked), and what is wrong with it."""
     if not item["loc"]:
         return str(item["msg"]).removeprefix("Value error, ")  # of several variables, which it names

@@ -10,12 +10,13 @@ from typing import Final, NoReturn, TypeVar
 import asyncpg
 import uvloop
 
-from shared.config import EXIT_CONFIGURATION, ConfigurationError, Settings, load
+from shared.config import EXIT_CONFIGURATION, ConfigurationError, DatabaseSettings, Settings, load
 from shared.postgres.migrations import MigrationError, migrate
 from shared.postgres.sessions import NoSessionError
 from shared.telemetry.logs import configure_logging
 
 S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
 
 _EXIT_USAGE: Final = 64
 _EXIT_FAILED: Final = 1
@@ -33,21 +34,17 @@ def run(
     the configuration is wrong (every bad variable is named).
 
     `server` names the module with `serve(settings)`. Only what serves imports it: to migrate takes no server,
-    and loading one takes longer than most migrations.
+    and loading one takes longer than most migrations. Nor does it ask for settings of what serves.
     """
     command = list(sys.argv[1:] if arguments is None else arguments)
     if command not in (["serve"], ["migrate"]):
         _end(f"usage: python -m services.{name} serve | migrate", _EXIT_USAGE)
     try:
-        settings = load(settings_type)
-        configure_logging(name, settings.log_level)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            if command == ["serve"]:
-                serve: Callable[[S], Coroutine[None, None, None]] = import_module(server).serve
-                runner.run(serve(settings))
-            else:
-                applied = runner.run(_migrate(settings, migrations))
-                _end(f"{name}: applied {', '.join(applied) or 'nothing, the schema is current'}", 0)
+        if command == ["serve"]:
+            _run(_serve(name, load(settings_type), server))
+        else:
+            applied = _run(_migrate(name, load(DatabaseSettings), migrations))
+            _end(f"{name}: applied {', '.join(applied) or 'nothing, the schema is current'}", 0)
     except ConfigurationError as error:
         _end(str(error), EXIT_CONFIGURATION)
     except (MigrationError, NoSessionError, OSError, asyncpg.PostgresError) as error:
@@ -55,7 +52,19 @@ def run(
     sys.exit(0)
 
 
-async def _migrate(settings: Settings, migrations: Path) -> list[str]:
+def _run(command: Coroutine[None, None, T]) -> T:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(command)
+
+
+async def _serve(name: str, settings: S, server: str) -> None:
+    configure_logging(name, settings.log_level)
+    serve: Callable[[S], Coroutine[None, None, None]] = import_module(server).serve
+    await serve(settings)
+
+
+async def _migrate(name: str, settings: DatabaseSettings, migrations: Path) -> list[str]:
+    configure_logging(name, settings.log_level)
     own = settings.postgres_dsn.get_secret_value()
     if settings.migration_dsn is None:
         return await migrate(own, migrations)

@@ -1,6 +1,7 @@
 """Configuration."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -123,8 +124,8 @@ def test_misspelt_variables_are_reported_together_with_bad_ones(monkeypatch: pyt
         load(Settings)
     assert [each.split()[0].partition("=")[0] for each in refusal.value.problems] == [
         "LAUREL_LISTN",
-        "LAUREL_LISTEN",
         "LAUREL_POSTGRES_DSN",
+        "LAUREL_LISTEN",
     ]
 
 
@@ -198,6 +199,16 @@ def test_a_process_that_cannot_start_says_why_and_with_which_status(
     assert ended.returncode == status
     assert text in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_to_migrate_asks_for_databases_alone() -> None:
+    command = [sys.executable, "-m", "services.leaderboard"]
+    served, migrated = (
+        subprocess.run([*command, verb], capture_output=True, text=True, check=False).stderr
+        for verb in ("serve", "migrate")
+    )
+    assert set(re.findall(r"LAUREL_\w+ is not set", served)) > {"LAUREL_POSTGRES_DSN is not set"}
+    assert re.findall(r"LAUREL_\w+ is not set", migrated) == ["LAUREL_POSTGRES_DSN is not set"]
 
 
 def test_without_a_replay_window_answers_are_kept_for_ever() -> None:
