@@ -207,6 +207,12 @@ class Settings(DatabaseSettings):
     maintenance_interval_seconds: float = Field(default=30.0, gt=0, le=86_400)
     """How often time-driven work is looked for, in seconds."""
 
+    maintenance_share: float = Field(default=0.5, gt=0, le=1)
+    """How much of the time the time-driven work of a feature service may take while events come, in batches of some
+    milliseconds where it can be divided so far; for the rest it leaves the machine to them. While none come it takes
+    all.
+    """
+
     maintenance_ahead_seconds: float = Field(default=300.0, ge=0, le=315_360_000)
     """How far the instant of a maintenance pass that is asked for may be ahead of the database's clock, in seconds,
     while no import holds the clock; further ahead it is refused. Tests that look into the future raise it.

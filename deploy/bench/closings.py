@@ -33,11 +33,11 @@ from services.streak.handlers import Handlers
 from services.streak.maintenance import Maintenance
 from services.streak.store import Store
 from shared.calendar import local_midnight
-from shared.clock import SystemClock
 from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
 from shared.ids import derived_id_at
 from shared.pace import Pace, Traffic
 from shared.participant import Work
+from shared.passes import paced
 from shared.postgres.definitions import Catalogue
 from shared.postgres.migrations import migrate
 from shared.postgres.pool import Connection, Pool, create_pool
@@ -100,7 +100,7 @@ async def _measured(
     await handlers.apply_entries([_event("template", 1, day + timedelta(hours=12))])
     await _copy(connection, "template", users // len(_TEMPLATES))
     now = today + timedelta(hours=1)
-    maintenance = Maintenance(pool, catalogue, SystemClock(), pace)
+    maintenance = Maintenance(pool, catalogue, pace.most)
     server = psutil.Process(connection.get_server_pid()).parent()
     assert server is not None  # the server's first process
     apply = traffic.noticed(handlers.apply_entries)
@@ -112,7 +112,7 @@ async def _measured(
 
     async def go_on() -> bool:
         nonlocal closed
-        part = await maintenance.go_on(today)
+        part = await paced(pace, maintenance.part, today)
         closed += part.done
         return part.more
 

@@ -33,7 +33,6 @@ from services.points.handlers import Handlers
 from services.points.maintenance import Maintenance
 from services.points.store import Store
 from services.points.terms import Terms
-from shared.clock import SystemClock
 from shared.entries import (
     Entry,
     EntryKind,
@@ -215,7 +214,7 @@ class _Points:
         store, terms = Store(pool, recent_users=0), Terms()
         self._connection = connection
         self._handlers = Handlers(pool, store, configuration, terms)
-        self._maintenance = Maintenance(pool, store, configuration, terms, SystemClock())
+        self._maintenance = Maintenance(pool, store, configuration, terms)
         self._number = 0
 
     async def award(self, one: Awards, number: int, batch: int, *, is_kept: bool) -> None:

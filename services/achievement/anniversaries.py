@@ -26,15 +26,13 @@ from services.achievement.domain import (
 from services.achievement.past import PastStore
 from services.achievement.store import Asked, Loaded, LogEntry, Store
 from shared import faults
-from shared.clock import Clock
 from shared.ids import derived_id_beside
+from shared.passes import Pass
 from shared.postgres import definitions as stored
 from shared.postgres.feed import Feed
-from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import FOUND, State
 from shared.rpc.convert import to_timestamp
-from shared.rpc.participants import Pass
 
 USERS_PER_CALL: Final = 500
 """In one transaction."""
@@ -59,40 +57,28 @@ AFTER_COMMIT: Final = faults.declare(
 class Anniversaries:
     """Passes over the users for whom something is due."""
 
-    def __init__(
-        self, pool: Pool, store: Store, catalogue: stored.Catalogue[Catalogue], clock: Clock
-    ) -> None:
+    def __init__(self, pool: Pool, store: Store, catalogue: stored.Catalogue[Catalogue]) -> None:
         self._pool = pool
         self._store = store
         self._catalogue = catalogue
-        self._clock = clock
         self._feed = Feed(pool)
 
     async def run(self, now: datetime, history: bool) -> Pass:
-        """Give a bounded number of users what is due at `now`. `history`: nothing is told of it.
+        """Give a bounded number of users what is due at `now`. `history`: nothing is told of it."""
+        return await self.part(now, USERS_PER_CALL, history=history)
 
-        One look-up by index when nothing is.
-        """
+    async def part(self, now: datetime, most: int, *, history: bool = False) -> Pass:
+        """Give so many users at most what is due, in one transaction. One look-up by index when nothing is."""
         if not await self._pool.fetchval(IS_DUE, now):
             return Pass()
         async with self._pool.acquire() as connection, connection.transaction():
-            due = [row["user_id"] for row in await connection.fetch(DUE, now, USERS_PER_CALL)]
+            due = [row["user_id"] for row in await connection.fetch(DUE, now, most)]
             if not due:
                 return Pass()
             await self._give(connection, due, now, history=history)
             await BEFORE_COMMIT.reach()
         await AFTER_COMMIT.reach()
         return Pass(len(due), more=True)
-
-    async def run_by_clock(self) -> None:
-        """A pass at the present instant, unless an import holds maintenance or this host's clock is wrong."""
-        now = self._clock.now()
-        more = True
-        while more:
-            async with self._pool.acquire() as connection:
-                if not await may_go_by_clock(connection, now):
-                    return
-            more = (await self.run(now, history=False)).more
 
     async def _give(
         self, connection: Connection, due: Sequence[str], now: datetime, *, history: bool

@@ -53,13 +53,13 @@ from shared.errors import FailedPrecondition, LaurelError, NotFound
 from shared.ids import derived_id, derived_id_at
 from shared.pace import Pace, Traffic
 from shared.pages import read_page
+from shared.passes import Pass
 from shared.postgres import definitions as stored
 from shared.postgres.errors import translate
 from shared.postgres.feed import Feed
 from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import to_timestamp
-from shared.rpc.participants import Pass
 
 AFTER_GIVING: Final = faults.declare(
     "achievement.backfill.after_giving", "plain pasts of a batch are given, the cursor has not moved"

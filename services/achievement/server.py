@@ -5,7 +5,7 @@ from datetime import datetime
 from laurel.achievement.v1 import achievement_service_pb2, achievement_service_pb2_grpc
 
 from services.achievement import convert
-from services.achievement.anniversaries import Anniversaries
+from services.achievement.anniversaries import USERS_PER_CALL, Anniversaries
 from services.achievement.backfilling import Backfills
 from services.achievement.calibrating import Calibration
 from services.achievement.config import MIGRATIONS, NAME, Settings
@@ -17,7 +17,8 @@ from services.achievement.traces import TRACES
 from services.achievement.witness import Witness
 from shared import telemetry
 from shared.clock import SystemClock
-from shared.pace import Traffic
+from shared.pace import Pace, Traffic
+from shared.passes import Pass, run_by_clock
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.errors import translate
 from shared.postgres.leader import run_as_leader
@@ -29,7 +30,7 @@ from shared.rpc import participants, server, traces
 from shared.rpc.channel import open_channel
 from shared.rpc.definitions import definition_service
 from shared.rpc.outgoing import credentials
-from shared.rpc.participants import Participant, Pass
+from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
 
@@ -53,10 +54,11 @@ async def build(settings: Settings) -> Application:
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     store = Store(pool, settings.recent_users)
     handlers = Handlers(pool, store, catalogue, clock)
-    anniversaries = Anniversaries(pool, store, catalogue, clock)
+    anniversaries = Anniversaries(pool, store, catalogue)
     calibration = Calibration(pool, catalogue, clock, settings.preview_users)
     witness = Witness(channel, settings.backfill_timeout_seconds)
     traffic = Traffic()
+    pace = Pace(traffic, most=USERS_PER_CALL, share=settings.maintenance_share)
     backfills = Backfills(pool, catalogue, witness, settings, clock, traffic)
     definitions = Definitions(pool, {ACHIEVEMENT: IN_USE}, backfills.before_write)
 
@@ -75,7 +77,7 @@ async def build(settings: Settings) -> Application:
 
     async def pass_once() -> None:
         await partitions.keep()
-        await anniversaries.run_by_clock()
+        await run_by_clock(pool, clock, pace, anniversaries.part)
 
     async def maintain() -> None:
         await run_as_leader(pool, "achievement.maintenance", settings.maintenance_interval_seconds, pass_once)

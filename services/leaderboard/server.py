@@ -6,7 +6,7 @@ from functools import partial
 from laurel.leaderboard.v1 import leaderboard_service_pb2, leaderboard_service_pb2_grpc
 from redis.asyncio import Redis, RedisCluster
 
-from services.leaderboard.config import MIGRATIONS, NAME, Settings
+from services.leaderboard.config import MIGRATIONS, NAME, RUNS_PER_PASS, Settings
 from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.convert.entries import command
 from services.leaderboard.definitions import KINDS, LEADERBOARD, catalogue_of
@@ -29,6 +29,8 @@ from services.leaderboard.store.segments import SegmentStore
 from services.leaderboard.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
+from shared.pace import Pace, Traffic
+from shared.passes import run_by_clock
 from shared.postgres import errors as postgres_errors
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.leader import run_as_leader
@@ -96,10 +98,11 @@ async def build(settings: Settings) -> Application:
     )
     erasing = Erasing(pool, projection)
     instrument(recorded, entries, rebuilder)
+    traffic = Traffic()
     participant = Participant(
         domain=DOMAIN,
         command=command,
-        apply=entries.apply_entries,
+        apply=traffic.noticed(entries.apply_entries),
         revert=entries.revert_entries,
         maintain=maintenance.run,
         begin_healing=rebuilder.distrust,
@@ -107,7 +110,9 @@ async def build(settings: Settings) -> Application:
 
     async def pass_once() -> None:
         await partitions.keep()
-        await maintenance.run_by_the_clock()
+        for part in (maintenance.part, maintenance.expire):
+            pace = Pace(traffic, most=RUNS_PER_PASS, share=settings.maintenance_share)
+            await run_by_clock(pool, clock, pace, part)
 
     service = leaderboard_service_pb2.DESCRIPTOR.services_by_name["LeaderboardService"]
     return Application(

@@ -21,14 +21,12 @@ from services.points.rows import came_entry
 from services.points.store import Store
 from services.points.terms import Terms
 from shared import faults
-from shared.clock import Clock
+from shared.passes import Pass
 from shared.postgres import definitions as stored
 from shared.postgres.errors import is_conflict
 from shared.postgres.feed import Feed
-from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Pool
 from shared.rpc.convert import to_timestamp
-from shared.rpc.participants import Pass
 
 USERS_PER_CALL: Final = 200
 """In one transaction, as long as events leave them alone."""
@@ -61,20 +59,22 @@ class Maintenance:
         store: Store,
         configuration: stored.Catalogue[Configuration],
         terms: Terms,
-        clock: Clock,
     ) -> None:
         self._pool = pool
         self._store = store
         self._configuration = configuration
         self._terms = terms
-        self._clock = clock
         self._feed = Feed(pool)
         self._boost_events = BoostEvents(pool, configuration)
         self._relevelling = Relevelling(pool, store, configuration)
         self._level_days = LevelDays(pool, configuration)
 
     async def run(self, now: datetime, history: bool) -> Pass:
-        """Give a bounded number of users what is due at `now`, or look at the levels of as many.
+        """Give a bounded number of users what is due at `now`, or look at the levels of as many."""
+        return await self.part(now, USERS_PER_CALL, history=history)
+
+    async def part(self, now: datetime, most: int, *, history: bool = False) -> Pass:
+        """Give so many users at most what is due at `now`, or look at the levels of as many.
 
         `history`: the instant is one of an import, and nothing is told of what is found. Nor are users counted by
         level: who is not of the import is not as of then.
@@ -82,23 +82,13 @@ class Maintenance:
         if not history:
             # Before anything of the new date is given.
             await self._level_days.keep(now.date() - timedelta(days=1))
-        due = [row["user_id"] for row in await self._pool.fetch(DUE, now, USERS_PER_CALL)]
+        due = [row["user_id"] for row in await self._pool.fetch(DUE, now, most)]
         if due:
             await self._give_all(due, now, history=history)
-        looked_at = 0 if due or history else await self._relevelling.run(now)
+        looked_at = 0 if due or history else await self._relevelling.run(now, most)
         if not due and not history:
             await self._boost_events.run(now)
         return Pass(len(due) + looked_at, more=bool(due or looked_at))
-
-    async def run_by_clock(self) -> None:
-        """A pass at the present instant, unless an import holds maintenance or this host's clock is wrong."""
-        now = self._clock.now()
-        more = True
-        while more:
-            async with self._pool.acquire() as connection:
-                if not await may_go_by_clock(connection, now):
-                    return
-            more = (await self.run(now, history=False)).more
 
     async def _give_all(self, due: Sequence[str], now: datetime, *, history: bool) -> None:
         """Together. Where one of them moved meanwhile, or breaks it, each alone and kept from other writers."""

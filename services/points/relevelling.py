@@ -21,8 +21,6 @@ from shared.postgres.feed import Feed
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import to_timestamp
 
-USERS_PER_CALL: Final = 500
-
 KNOWN: Final = "SELECT points_system, levels, after_user FROM relevellings"
 BEGIN: Final = """
     INSERT INTO relevellings (points_system, levels, after_user) VALUES ($1, $2, '')
@@ -49,8 +47,8 @@ class Relevelling:
         self._configuration = configuration
         self._feed = Feed(pool)
 
-    async def run(self, now: datetime) -> int:
-        """Look at a bounded number of users; how many."""
+    async def run(self, now: datetime, most: int) -> int:
+        """Look at so many users at most; at how many."""
         configuration = await self._configuration.latest()
         known = {row["points_system"]: row for row in await self._pool.fetch(KNOWN)}
         for key, system in sorted(configuration.catalogue.systems.items()):
@@ -62,19 +60,21 @@ class Relevelling:
                 continue
             else:
                 after_user = row["after_user"]
-            looked_at = await self._look(system, levels, after_user, now)
+            looked_at = await self._look(system, levels, after_user, now, most)
             if looked_at:
                 return looked_at
         return 0
 
-    async def _look(self, system: PointsSystem, levels: str, after_user: str, now: datetime) -> int:
-        found = await self._pool.fetch(USERS, after_user, system.key, USERS_PER_CALL)
+    async def _look(
+        self, system: PointsSystem, levels: str, after_user: str, now: datetime, most: int
+    ) -> int:
+        found = await self._pool.fetch(USERS, after_user, system.key, most)
         for row in found:
             level = system.level_at(row["balance"], row["lifetime"])
             if row["level"] != (level.key if level else ""):
                 async with self._pool.acquire() as connection, connection.transaction():
                     await self._relevel(connection, row["user_id"], system.key, now)
-        last = found[-1]["user_id"] if len(found) == USERS_PER_CALL else None
+        last = found[-1]["user_id"] if len(found) == most else None
         await self._pool.execute(MOVE_ON, system.key, last, levels)
         return len(found)
 

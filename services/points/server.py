@@ -7,7 +7,7 @@ from services.points.config import MIGRATIONS, NAME, Settings
 from services.points.definitions import KINDS, POINTS_SYSTEM, catalogue_of
 from services.points.handlers import Handlers
 from services.points.level_days import LevelDays
-from services.points.maintenance import Maintenance
+from services.points.maintenance import USERS_PER_CALL, Maintenance
 from services.points.reads import Reads
 from services.points.servicer import PointsServicer
 from services.points.store import IN_USE, Store
@@ -15,6 +15,8 @@ from services.points.terms import Terms
 from services.points.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
+from shared.pace import Pace, Traffic
+from shared.passes import run_by_clock
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.errors import translate
 from shared.postgres.leader import run_as_leader
@@ -44,11 +46,13 @@ async def build(settings: Settings) -> Application:
     handlers = Handlers(pool, store, configuration, terms)
     reads = Reads(pool, store, configuration, terms)
     level_days = LevelDays(pool, configuration)
-    maintenance = Maintenance(pool, store, configuration, terms, clock)
+    maintenance = Maintenance(pool, store, configuration, terms)
+    traffic = Traffic()
+    pace = Pace(traffic, most=USERS_PER_CALL, share=settings.maintenance_share)
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
-        apply=handlers.apply_entries,
+        apply=traffic.noticed(handlers.apply_entries),
         revert=handlers.revert_entries,
         maintain=maintenance.run,
         versioned="balances",
@@ -57,7 +61,7 @@ async def build(settings: Settings) -> Application:
 
     async def pass_once() -> None:
         await partitions.keep()
-        await maintenance.run_by_clock()
+        await run_by_clock(pool, clock, pace, maintenance.part)
 
     async def maintain() -> None:
         await run_as_leader(pool, "points.maintenance", settings.maintenance_interval_seconds, pass_once)

@@ -42,8 +42,3 @@ class Settings(ServiceSettings):
 
     maintenance_batch_size: int = Field(default=500, ge=1, le=10_000)
     """How many user streaks one transaction of maintenance closes."""
-
-    maintenance_share: float = Field(default=0.5, gt=0, le=1)
-    """How much of the time maintenance may close streaks while events come, in batches of some milliseconds; for the
-    rest it leaves the machine to them. While none come it takes all.
-    """

@@ -17,14 +17,11 @@ from services.streak.open_streaks import OpenStreaks
 from services.streak.store import Key, Store
 from services.streak.store_maintenance import MaintenanceStore
 from shared import faults
-from shared.clock import Clock
 from shared.ids import derived_id_at
-from shared.pace import Pace
+from shared.passes import Pass
 from shared.postgres.feed import Feed
-from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import to_timestamp
-from shared.rpc.participants import Pass
 
 BATCHES_PER_CALL: Final = 10
 """Transactions of one call: a large midnight takes several, none of which outlasts its deadline."""
@@ -38,9 +35,9 @@ AFTER_COMMIT: Final = faults.declare(
 
 
 class Maintenance:
-    """Passes over everything that is due, in transactions of as many user streaks as the pace says."""
+    """Passes over everything that is due, in transactions of `batch_size` user streaks at most."""
 
-    def __init__(self, pool: Pool, catalogue: StoredCatalogue, clock: Clock, pace: Pace) -> None:
+    def __init__(self, pool: Pool, catalogue: StoredCatalogue, batch_size: int) -> None:
         self._pool = pool
         self._store = Store(pool)
         self._more = MoreStore(pool)
@@ -49,31 +46,18 @@ class Maintenance:
         self._backfills = Backfills(pool, catalogue)
         self._feed = Feed(pool)
         self._catalogue = catalogue
-        self._clock = clock
-        self._pace = pace
+        self._batch_size = batch_size
 
     async def run(self, now: datetime, history: bool) -> Pass:
         """Close a bounded part of what is due at `now`: user streaks that were brought up to date.
 
         `history`: the instant is one of an import, and nothing is told of what is found.
         """
-        return await self._close_some(now, self._pace.most, BATCHES_PER_CALL, history=history)
+        return await self._close_some(now, self._batch_size, BATCHES_PER_CALL, history=history)
 
-    async def run_by_clock(self) -> None:
-        """A pass at the present instant, unless an import holds maintenance or this host's clock is wrong."""
-        now = self._clock.now()
-        async with self._pool.acquire() as connection:
-            if not await may_go_by_clock(connection, now):
-                return
-        while (await self.go_on(now)).more:
-            pass
-
-    async def go_on(self, now: datetime) -> Pass:
-        """A transaction of a pass, and the rest that events get after it."""
-        async with self._pace.batch() as batch:
-            part = await self._close_some(now, batch.size, 1)
-            batch.done = part.done
-        return part
+    async def part(self, now: datetime, most: int) -> Pass:
+        """Close so many at most, in one transaction."""
+        return await self._close_some(now, most, 1)
 
     async def _close_some(self, now: datetime, size: int, batches: int, *, history: bool = False) -> Pass:
         closed = 0

@@ -16,6 +16,7 @@ from services.streak.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.pace import Pace, Traffic
+from shared.passes import run_by_clock
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.errors import translate
 from shared.postgres.leader import run_as_leader
@@ -42,7 +43,7 @@ async def build(settings: Settings) -> Application:
     catalogue = Catalogue(pool, KINDS, catalogue_of, with_history=True)
     traffic = Traffic()
     pace = Pace(traffic, most=settings.maintenance_batch_size, share=settings.maintenance_share)
-    maintenance = Maintenance(pool, catalogue, clock, pace)
+    maintenance = Maintenance(pool, catalogue, settings.maintenance_batch_size)
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     queries = Queries(pool, catalogue, clock)
     amnesties = Amnesties(pool, catalogue)
@@ -59,7 +60,7 @@ async def build(settings: Settings) -> Application:
 
     async def pass_once() -> None:
         await partitions.keep()
-        await maintenance.run_by_clock()
+        await run_by_clock(pool, clock, pace, maintenance.part)
 
     async def maintain() -> None:
         await run_as_leader(pool, "streak.maintenance", settings.maintenance_interval_seconds, pass_once)

@@ -18,6 +18,7 @@ from shared.config import Settings
 from shared.entries import Entry, Reversal
 from shared.errors import LaurelError, Unavailable, Violations
 from shared.participant import Work
+from shared.passes import Pass
 from shared.postgres import healing, maintenance
 from shared.postgres.feed import Feed, FollowedFeed
 from shared.postgres.pool import Pool
@@ -48,15 +49,6 @@ _OF_ENTRY: Final = Part(pb.Outcome, "entry_id")
 _CHANGED: Final = Part(pb.Outcome, "effects")
 _OUTCOME: Final = Part(pb.ApplyEntriesResponse, "outcomes")
 _REVERT_OUTCOME: Final = Part(pb.RevertEntriesResponse, "outcomes")
-
-
-class Pass(Struct, frozen=True):
-    """What a bounded part of a maintenance pass did."""
-
-    done: int = 0
-    """Things that were brought up to date."""
-    more: bool = False
-    """More is due at the same instant."""
 
 
 async def nothing_is_due(_now: datetime, _history: bool) -> Pass:

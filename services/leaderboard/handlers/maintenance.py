@@ -25,11 +25,10 @@ from services.leaderboard.store.segments import SegmentStore
 from services.leaderboard.store.starts import StartStore
 from shared import faults
 from shared.clock import Clock
+from shared.passes import Pass
 from shared.postgres.definitions import Catalogue
 from shared.postgres.feed import Feed
-from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Pool
-from shared.rpc.participants import Pass
 
 BEFORE_COMMIT: Final = faults.declare(
     "leaderboard.maintenance.before_commit", "a run is archived, not yet committed"
@@ -75,9 +74,13 @@ class MaintenanceHandlers:
         self._feed = Feed(pool)
 
     async def run(self, now: datetime, history: bool = False) -> Pass:
-        """Archive a bounded part of the runs that are due at `now`, and go through a bounded part of what is archived:
-        prizes are given, users of leagues go up or down, and who waited for that is put into a cohort. Segments of open
-        runs go that everybody has left.
+        """A bounded part of what is due at `now`, as `part` has it."""
+        return await self.part(now, RUNS_PER_PASS, history=history)
+
+    async def part(self, now: datetime, most: int, *, history: bool = False) -> Pass:
+        """Archive so many runs at most of those that are due at `now`, each in one transaction, and go through a
+        bounded part of what is archived: prizes are given, users of leagues go up or down, and who waited for that is
+        put into a cohort. Segments of open runs go that everybody has left.
         """
         boards = await self._catalogue.latest()
         await self._keep_day(boards, now.date() - timedelta(days=1))
@@ -85,14 +88,15 @@ class MaintenanceHandlers:
         if not await due.anything(self._pool, now, list(begun)):
             await self._cleaner.clean(boards, now)
             return Pass()
-        runs = await self._archive.due(now, RUNS_PER_PASS)
+        runs = await self._archive.due(now, most)
         await self._tell_starts(boards, begun, history)
         done = sum([await self._finalize(boards, run, now, history) for run in runs])
         await self._drop_finalized()
-        ended, more = await self._endings.run(ENDING_BATCHES_PER_PASS)
+        # In proportion: many batches at a stretch would keep events waiting, too.
+        ended, more = await self._endings.run(max(1, ENDING_BATCHES_PER_PASS * most // RUNS_PER_PASS))
         seated = await self._leagues.seat_waiting(boards)
         await self._cleaner.clean(boards, now)
-        return Pass(done + ended + seated, more=more or len(runs) == RUNS_PER_PASS)
+        return Pass(done + ended + seated, more=more or len(runs) == most)
 
     async def _keep_day(self, boards: Boards, day: date) -> None:
         """The ranks at the end of a UTC date are those of the first pass after it. One look-up where they are kept."""
@@ -126,17 +130,12 @@ class MaintenanceHandlers:
             async with self._pool.acquire() as connection, connection.transaction():
                 await starts.tell(connection, self._feed, key, change)
 
-    async def run_by_the_clock(self) -> None:
-        """The same at the present instant, unless an import has it in its hands or this host's clock is wrong."""
-        now = self._clock.now()
-        async with self._pool.acquire() as connection:
-            if not await may_go_by_clock(connection, now):
-                return
-        while (await self.run(now)).more:
-            pass
-        if self._kept is not None:
-            while await self._archive.expire(now - self._kept, RUNS_PER_PASS, ARCHIVE_TIMEOUT_SECONDS):
-                pass
+    async def expire(self, now: datetime, most: int) -> Pass:
+        """Delete the members of so many archived runs at most that are kept no longer, each in one transaction."""
+        if self._kept is None:
+            return Pass()
+        gone = await self._archive.expire(now - self._kept, most, ARCHIVE_TIMEOUT_SECONDS)
+        return Pass(gone, more=gone > 0)
 
     async def _carry_on(self, board: Board, start: date, now: datetime) -> None:
         """Also those into the run after this one who came alive in it when that had begun elsewhere."""

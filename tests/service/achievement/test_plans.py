@@ -14,9 +14,9 @@ from services.achievement.handlers import Handlers
 from shared.clock import SystemClock
 from shared.entries import Reversal
 from shared.participant import Work
+from shared.passes import Pass
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Pool, create_pool
-from shared.rpc.participants import Pass
 from tests.fixtures import participants
 from tests.fixtures.plans import plan_of, scanned
 from tests.fixtures.statements import all_told
@@ -103,7 +103,7 @@ async def test_a_pass_over_anniversaries_that_finds_nothing_costs_one_look_up(se
     statements: list[str] = []
     async with pool.acquire() as connection:
         connection.add_query_logger(lambda record: statements.append(record.query))
-    assert await Anniversaries(pool, store.Store(pool), catalogue, SystemClock()).run(NOON, True) == Pass()
+    assert await Anniversaries(pool, store.Store(pool), catalogue).run(NOON, True) == Pass()
     await pool.close()
     assert statements == [anniversaries.IS_DUE]
 

@@ -13,6 +13,7 @@ from services.streak.definitions import KINDS, catalogue_of
 from services.streak.maintenance import Maintenance
 from shared.ids import derived_id_at
 from shared.pace import Pace, Traffic
+from shared.passes import run_by_clock
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import create_pool
 from shared.rpc.convert import to_datetime, to_timestamp
@@ -253,10 +254,10 @@ async def test_a_pass_by_the_clock_waits_while_an_import_holds_it(service: Servi
     await applied(service, event(1, at(3)))
     pool = await create_pool(service.dsn, application_name="test", size=2, statement_timeout_ms=5_000)
     catalogue = Catalogue(pool, KINDS, catalogue_of)
-    passes = Maintenance(pool, catalogue, OnTheSixth(), Pace(Traffic(), most=10, share=1))
-    await passes.run_by_clock()
+    part, pace = Maintenance(pool, catalogue, 10).part, Pace(Traffic(), most=10, share=1)
+    await run_by_clock(pool, OnTheSixth(), pace, part)
     assert await feed(service) == []
     await maintain(service, at(3), hold_seconds=0)
-    await passes.run_by_clock()
+    await run_by_clock(pool, OnTheSixth(), pace, part)
     assert len(await feed(service)) == 1
     await pool.close()
