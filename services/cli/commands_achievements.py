@@ -11,7 +11,7 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
 from services.cli import render
 from services.cli.commands_configuration import contents, read
 from services.cli.connect import Connections
-from services.cli.options import Day, ShowGroup, json_option, limit_option
+from services.cli.options import INT32, Day, ShowGroup, json_option, limit_option
 from services.cli.show_achievement import show_backfills, show_preview, show_statistics
 from services.cli.show_event import show_operation
 from shared.rpc.convert import date_to_proto
@@ -123,7 +123,7 @@ def statistics(
 @click.argument("achievement")
 @click.option("-f", "file", metavar="FILE", help="Take its definition from this file; - is the input.")
 @click.option(
-    "--sample", type=int, default=10, show_default=True, help="How many users to show, at most 100."
+    "--sample", type=INT32, default=10, show_default=True, help="How many users to show, at most 100."
 )
 @json_option
 @click.pass_obj

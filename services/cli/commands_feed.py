@@ -71,7 +71,9 @@ def list_(
     metavar="CURSOR",
     help="Begin behind this cursor; default: with what comes now.",
 )
-@click.option("--count", type=click.IntRange(1), help="End after so many events; default: never.")
+@click.option(
+    "--count", type=click.IntRange(1, 1_000_000_000), help="End after so many events; default: never."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each event.")
 @click.pass_obj
 def tail(
@@ -92,7 +94,9 @@ def tail(
 @feed.command()
 @click.argument("user")
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Only events of this type.")
-@click.option("--count", type=click.IntRange(1), help="End after so many events; default: never.")
+@click.option(
+    "--count", type=click.IntRange(1, 1_000_000_000), help="End after so many events; default: never."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each event.")
 @click.pass_obj
 def watch(

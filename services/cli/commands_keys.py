@@ -23,7 +23,7 @@ rate_option = click.option(
 )
 burst_option = click.option(
     "--burst",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1_000_000),
     help="So many at once; by itself what comes in a second.",
 )
 reason_option = click.option("--reason", default="", help="Why, for the audit.")

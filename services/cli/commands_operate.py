@@ -12,7 +12,7 @@ from services.cli import render
 from services.cli.connect import Connections
 from services.cli.importing import Refusal, describe_item_error, parse_line, read_lines
 from services.cli.operation_commands import operation_command, operation_names
-from services.cli.options import ShowGroup, json_option
+from services.cli.options import INT32, INT64, ShowGroup, json_option
 from services.cli.show_event import show_operation
 
 OPERATIONS_A_CALL: Final = 100
@@ -34,7 +34,7 @@ def gift_options(command: Any) -> Any:
     """Whose points of which system, how many, and why."""
     for option in (
         call_options,
-        click.argument("amount", type=int),
+        click.argument("amount", type=INT64),
         click.argument("points_system", metavar="SYSTEM"),
         click.argument("user_id", metavar="USER"),
     ):
@@ -64,7 +64,7 @@ def spend(connections: Connections, /, key: str | None, as_json: bool, **gift: A
 @click.argument("user_id", metavar="FROM")
 @click.argument("to_user_id", metavar="TO")
 @click.argument("points_system", metavar="SYSTEM")
-@click.argument("amount", type=int)
+@click.argument("amount", type=INT64)
 @call_options
 def transfer(connections: Connections, /, key: str | None, as_json: bool, **asked: Any) -> None:
     """Move AMOUNT points of a SYSTEM from a user to another: both or neither, all of them or none."""
@@ -76,8 +76,8 @@ def transfer(connections: Connections, /, key: str | None, as_json: bool, **aske
 @click.command(short_help="Keep points from being spent for a while.")
 @click.argument("user_id", metavar="USER")
 @click.argument("points_system", metavar="SYSTEM")
-@click.argument("amount", type=int)
-@click.option("--seconds", "hold_seconds", type=int, default=0, help="When it ends by itself; default 900.")
+@click.argument("amount", type=INT64)
+@click.option("--seconds", "hold_seconds", type=INT32, default=0, help="When it ends by itself; default 900.")
 @call_options
 def hold(connections: Connections, /, key: str | None, as_json: bool, **asked: Any) -> None:
     """Hold AMOUNT points of a SYSTEM for a purchase that waits for an answer. The entry's id names the hold."""
@@ -90,7 +90,7 @@ def hold(connections: Connections, /, key: str | None, as_json: bool, **asked: A
 @click.argument("user_id", metavar="USER")
 @click.argument("hold_entry_id", metavar="HOLD")
 @click.option(
-    "--amount", type=int, default=0, help="Only so many of them; default: all. The rest is released."
+    "--amount", type=INT64, default=0, help="Only so many of them; default: all. The rest is released."
 )
 @call_options
 def capture(connections: Connections, /, key: str | None, as_json: bool, **asked: Any) -> None:

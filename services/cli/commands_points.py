@@ -11,7 +11,7 @@ from laurel.points.v1 import points_service_pb2 as pb
 from services.cli import render
 from services.cli.connect import EVERYTHING, Connections
 from services.cli.errors import EXIT_REFUSED
-from services.cli.options import Day, Pair, ShowGroup, json_option, limit_option, pairs
+from services.cli.options import INT32, INT64, Day, Pair, ShowGroup, json_option, limit_option, pairs
 from services.cli.show_points import (
     show_awards,
     show_boosts,
@@ -123,7 +123,7 @@ def levels(
 
 @points.command(short_help="Count users by ranges of their balance.")
 @click.argument("system")
-@click.argument("bounds", type=int, nargs=-1, required=True)
+@click.argument("bounds", type=INT64, nargs=-1, required=True)
 @click.option("--lifetime", is_flag=True, help="By what they ever earned.")
 @where_option
 @json_option
@@ -165,7 +165,7 @@ def boosts(connections: Connections, user: str, as_json: bool) -> None:
 @points.command(short_help="Show what expires of a user's points.")
 @click.argument("user")
 @click.argument("system")
-@click.option("--days", type=int, default=0, help="Only what expires within so many days.")
+@click.option("--days", type=INT32, default=0, help="Only what expires within so many days.")
 @json_option
 @click.pass_obj
 def expiring(connections: Connections, user: str, system: str, days: int, as_json: bool) -> None:

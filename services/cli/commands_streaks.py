@@ -12,7 +12,7 @@ from laurel.streak.v1 import streak_service_pb2 as pb
 
 from services.cli import commands_amnesties, render
 from services.cli.connect import Connections
-from services.cli.options import Command, Day, json_option, limit_option
+from services.cli.options import INT32, Command, Day, json_option, limit_option
 from services.cli.show_event import show_operation
 from services.cli.show_streak import show_at_risk, show_periods, show_ranked, show_statistics
 
@@ -46,7 +46,7 @@ def compare(connections: Connections, key: str, users: tuple[str, ...], as_json:
 
 @streaks.command("at-risk")
 @click.argument("key")
-@click.option("--hours", type=int, default=6, show_default=True, help="Within so many hours.")
+@click.option("--hours", type=INT32, default=6, show_default=True, help="Within so many hours.")
 @click.option("--tz", "time_zone", default="", help="Only users in this IANA zone.")
 @limit_option(50)
 @json_option
@@ -117,7 +117,7 @@ def _by_hand(command: Command) -> Command:
 @streaks.command("freeze", short_help="Give a user freezes.")
 @click.argument("user")
 @click.argument("streak")
-@click.argument("count", type=int)
+@click.argument("count", type=INT32)
 @_by_hand
 @click.pass_obj
 def freeze(

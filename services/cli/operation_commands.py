@@ -22,7 +22,7 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 from services.cli import render
 from services.cli.comments import COMMENTS
 from services.cli.connect import Connections
-from services.cli.options import Day, Instant, Pair, json_option, pairs
+from services.cli.options import INT32, INT64, Day, Instant, Pair, json_option, pairs
 from services.cli.show_event import show_operation
 from services.cli.yaml_messages import enum_prefix
 
@@ -34,8 +34,8 @@ _OF_MESSAGES: Final = {Timestamp.DESCRIPTOR: Instant(), LocalDate.DESCRIPTOR: Da
 _OF_NUMBERS: Final = {
     FieldDescriptor.CPPTYPE_BOOL: click.BOOL,
     FieldDescriptor.CPPTYPE_DOUBLE: click.FLOAT,
-    FieldDescriptor.CPPTYPE_INT32: click.INT,
-    FieldDescriptor.CPPTYPE_INT64: click.INT,
+    FieldDescriptor.CPPTYPE_INT32: INT32,
+    FieldDescriptor.CPPTYPE_INT64: INT64,
 }
 
 

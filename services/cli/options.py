@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -58,6 +58,25 @@ class Day(click.ParamType[LocalDate]):
         except ValueError:
             self.fail(f"{value!r} is not a date such as 2026-02-03", param, context)
         return LocalDate(year=parsed.year, month=parsed.month, day=parsed.day)
+
+
+class Whole(click.ParamType[int]):
+    """A whole number that a field of so many bits can hold; what else it may be, the service says."""
+
+    name = "integer"
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
+        number = click.INT.convert(value, param, context)
+        if not -(1 << self._bits - 1) <= number < 1 << self._bits - 1:
+            self.fail(f"{value} is too large a number", param, context)
+        return number
+
+
+INT32: Final = Whole(32)
+INT64: Final = Whole(64)
 
 
 class ShowGroup(click.Group):

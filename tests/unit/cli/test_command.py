@@ -1,8 +1,10 @@
 """What the command prints, and with which exit code it ends, where no service is needed."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import grpc
 import pytest
 from click.testing import CliRunner
@@ -269,3 +271,38 @@ def test_an_argument_that_is_no_utf_8_is_wrong_usage_and_no_traceback() -> None:
     result = CliRunner().invoke(cli, ["ingest", "--user", not_utf_8, "--metric", "steps", "--value", "1"])
     assert result.exit_code == 2
     assert "not text in UTF-8" in result.output
+
+
+def _options(command: click.Command, path: str = "laurel") -> Iterator[tuple[str, click.Parameter]]:
+    for option in command.params:
+        yield f"{path} {option.name}", option
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from _options(below, f"{path} {name}")
+
+
+def test_no_option_takes_a_whole_number_that_no_field_can_hold() -> None:
+    endless = [
+        where
+        for where, option in _options(cli)
+        if option.type is click.INT or (isinstance(option.type, click.IntRange) and option.type.max is None)
+    ]
+    assert endless == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "grant ada xp 9223372036854775808",
+        "operate points-grant --amount 9223372036854775808",
+        "operate streak-freeze-grant --count 2147483648",
+        "points distribution xp 9223372036854775808",
+    ],
+)
+def test_a_number_that_is_too_large_is_wrong_usage_that_names_it(line: str) -> None:
+    shown = CliRunner().invoke(cli, ["--target", NOBODY_LISTENS, *line.split()])
+    assert shown.exit_code == EXIT_USAGE
+    assert f"{line.rsplit(' ', 1)[1]} is too large a number" in shown.output
