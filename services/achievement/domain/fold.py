@@ -7,17 +7,16 @@ an arrival is granted; what arrives later neither moves it nor takes it back.
 """
 
 from bisect import bisect, insort
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
-from uuid import UUID
 
 from msgspec import Struct
 
 from services.achievement.domain.definitions import Achievement
 from services.achievement.domain.past import Span, Start, Wanted
 from services.achievement.domain.state import Accumulator, Cause, Fact, Key, Reach
-from shared.entries import ContributionRevision, MetricArrival
+from shared.as_told import AsTold
+from shared.entries import MetricArrival
 
 
 class Grant(Struct, frozen=True):
@@ -101,34 +100,19 @@ def replay(
     came. `total` is the sum of all that counts today. Raises `Wanted`.
     """
     until, base = told_until(start, span, arrivals), base_of(achievement, total, span)
-    amounts = {fact.entry_id: (-1, fact.value_micros) for fact in span.facts}
-    told = {arrival.entry_id: place for place, arrival in enumerate(arrivals)}
-    others = deque(place for entry_id, place in told.items() if entry_id not in amounts)
+    told = AsTold({fact.entry_id: fact.value_micros for fact in span.facts}, arrivals)
     present: list[Fact] = []
     for arrival in sorted(span.facts, key=lambda fact: fact.position):
         if arrival.position > until:
             break
         insort(present, arrival, key=lambda fact: fact.key)
-        if arrival.entry_id in told:
-            place = told[arrival.entry_id]
-            while others and others[0] < place:  # earlier in time, or never here
-                _tell(amounts, others[0], arrivals[others.popleft()])
-            _tell(amounts, place, arrivals[place])
+        told.come(arrival.entry_id)
         if arrival.position >= start.position:
-            counted = ((fact, amounts[fact.entry_id][1]) for fact in present)
+            counted = ((fact, told.micros(fact.entry_id)) for fact in present)
             owner = _first_met(achievement, target, base, counted).owner
             if owner is not None:
                 return Grant(owner.reach, arrival.cause)
     return None
-
-
-def _tell(amounts: dict[UUID, tuple[int, int]], place: int, arrival: MetricArrival) -> None:
-    """What is said last holds. They need not come in the order in which the ledger had them."""
-    own = ContributionRevision(arrival.entry_id, arrival.contribution_micros)
-    for said in (own, *arrival.revisions):
-        known = amounts.get(said.entry_id)
-        if known is not None and known[0] < place:
-            amounts[said.entry_id] = place, said.contribution_micros
 
 
 def _first_met(
