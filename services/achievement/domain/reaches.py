@@ -2,7 +2,8 @@
 
 Kept is with which event each length that matters was first reached, as of the newest version of the streak that
 said so: changes may arrive in any order. An achievement belongs to that event. A change takes nothing away and
-moves nothing; a correction does, where the event is gone or is no longer the first.
+moves nothing; a correction does, where the event is gone or is no longer the first. By a metric whose contributions
+change, a length can become less than it was: what was granted for it stays, and goes only with what it came with.
 
 With user filters or a window, the event has to be one whose user could earn the achievement, as of then. Where it
 is not, the first of a greater length that is, owns it.
@@ -21,6 +22,7 @@ from services.achievement.domain.past import Past
 from services.achievement.domain.state import (
     Change,
     Command,
+    Completion,
     Fact,
     FirstReach,
     Reach,
@@ -32,6 +34,12 @@ from services.achievement.domain.state import (
 from shared.entries import EntryKind
 
 _NOTHING = Source(0, 0, 0)
+
+
+class _Regranted(Struct, frozen=True):
+    """To which event a completion belongs by all arrivals without an event that is undone; None: to none."""
+
+    reach: Reach | None
 
 
 class _News(Struct, frozen=True):
@@ -106,7 +114,8 @@ def _touched(catalogue: Catalogue, state: UserState, news: _News) -> Iterator[Ac
     """
     if news.corrects:
         for achievement in catalogue.by_streak:
-            yield from achievement.times(_highest(achievement, state, news.before))
+            told = (length for change in _changes_of(achievement, news) for length in change.granted_after)
+            yield from achievement.times(max(_highest(achievement, state, news.before), *told, 0))
         return
     for achievement in _named(catalogue, news):
         yield from achievement.times(_highest(achievement, state, state), after=state.count(achievement))
@@ -131,19 +140,26 @@ def _highest(achievement: Achievement, state: UserState, before: UserState) -> i
 def _earned(achievement: Achievement, state: UserState, news: _News) -> tuple[Change, ...]:
     assert achievement.trigger.source is not None
     source = state.sources.get(achievement.trigger.source, _NOTHING)
-    if achievement.status is not Status.ACTIVE or source.highest < achievement.trigger.target:
+    if achievement.status is not Status.ACTIVE or achievement.key in state.withheld:
         return ()
-    if achievement.key in state.withheld:
-        return ()
+    regranted = _regranted(achievement, None, news) if news.corrects else None
+    again = regranted.reach if regranted is not None else None
+    if source.highest < achievement.trigger.target:
+        return _granted(achievement, again, news) if achievement.key not in state.awaited else ()
     known = state.reaches.get((achievement.trigger.source.key, achievement.trigger.target))
     reach = _next(achievement, source, news) if known is None else _owner(achievement, state, news)
-    if news.corrects and known is not None:
-        reach = _regranted(achievement, None, news) or reach
-    if reach is None or (known is not None and not known.version):
+    if known is not None:
+        reach = again or reach
+        if not known.version:
+            return ()
+    return _granted(achievement, reach, news)
+
+
+def _granted(achievement: Achievement, reach: Reach | None, news: _News) -> tuple[Change, ...]:
+    if reach is None:
         return ()
-    return (
-        granted(news.command.entry, achievement, achievement.trigger.target, Grant(reach, news.fact.cause)),
-    )
+    grant = Grant(reach, news.fact.cause)
+    return (granted(news.command.entry, achievement, achievement.trigger.target, grant),)
 
 
 def _next(achievement: Achievement, source: Source, news: _News) -> Reach | None:
@@ -180,11 +196,13 @@ def _corrected(achievement: Achievement, state: UserState, news: _News) -> tuple
     target = threshold(achievement, live)
     source = state.sources.get(achievement.trigger.source)
     reach = _owner(achievement, state, news)
-    regranted = _regranted(achievement, live.entry_id, news)
-    if source is not None and source.highest < target:
+    regranted = _regranted(achievement, live.entry_id, news) if target == achievement.trigger.target else None
+    if regranted is not None and regranted.reach is not None:
+        grant = Grant(regranted.reach, news.fact.cause)
+    elif source is not None and source.highest < target:
+        if regranted is None and not _bears_on(achievement, live, news):
+            return ()
         grant = None
-    elif regranted is not None and target == achievement.trigger.target:
-        grant = Grant(regranted, news.fact.cause)
     elif reach is not None and reach.entry_id == live.entry_id:
         return ()
     elif entry.corrected_entry_id == live.entry_id or (
@@ -196,18 +214,35 @@ def _corrected(achievement: Achievement, state: UserState, news: _News) -> tuple
     return passed_on(entry.user.user_id, str(entry.entry_id), achievement, live, target, grant)
 
 
-def _regranted(achievement: Achievement, entry_id: UUID | None, news: _News) -> Reach | None:
-    """To which event a completion belongs by all arrivals without the undone one, where with that it belongs to this
-    one, or to none. None where arrivals were not told, or say something else of it.
+def _regranted(achievement: Achievement, entry_id: UUID | None, news: _News) -> _Regranted | None:
+    """What all arrivals say without the undone event, where with that a completion belongs to this one, or to none.
+    None where arrivals were not told, or say something else of it.
     """
-    assert achievement.trigger.source is not None
     target = achievement.trigger.target
-    for change in news.command.streak_changes:
-        if change.streak == achievement.trigger.source.key and not achievement.is_selective:
+    for change in _changes_of(achievement, news):
+        if (change.granted_before or change.granted_after) and not achievement.is_selective:
             before = change.granted_before.get(target)
             if entry_id == (before.entry_id if before else None):
-                return change.granted_after.get(target)
+                return _Regranted(change.granted_after.get(target))
     return None
+
+
+def _bears_on(achievement: Achievement, live: Completion, news: _News) -> bool:
+    """Whether a completion may have come with the undone event: not where nothing is told of the streak, nor if it was
+    granted before that arrived.
+    """
+    undone_id = news.command.entry.corrected_entry_id
+    undone = news.past.facts.get(undone_id) if undone_id else None
+    if live.entry_id == undone_id:
+        return True
+    if not _changes_of(achievement, news):
+        return False
+    return undone is None or undone.position <= live.cause.position
+
+
+def _changes_of(achievement: Achievement, news: _News) -> list[StreakChange]:
+    source = achievement.trigger.source
+    return [change for change in news.command.streak_changes if source and change.streak == source.key]
 
 
 def _is_news(achievement: Achievement, state: UserState, news: _News) -> bool:

@@ -6,14 +6,16 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from services.achievement.domain import Catalogue, ChangeKind, Refusal, Status
+from services.achievement.domain import Catalogue, ChangeKind, Command, Refusal, Status
 from services.achievement.domain.state import Reach
+from shared.entries import EntryKind
 from tests.unit.achievement.builders import (
     NOON,
     Player,
     api_achievement,
     call,
     completed,
+    entry,
     entry_id,
     for_pros,
     player,
@@ -150,6 +152,33 @@ def test_without_an_event_a_completion_belongs_to_the_one_that_would_have_reache
         retold = replace(change, granted_before=before, granted_after=after)
         alice.apply(replace(told, streak_changes=(retold,)))
         assert alice.state.completions["fortnight"].entry_id == owner
+
+
+def test_what_was_granted_for_a_length_that_became_less_goes_only_with_what_it_came_with() -> None:
+    """By contributions that others take: a length may be less with one event more."""
+    alice = player(streak_achievement(length=3))
+    granted, later = (
+        streak_event(3, length=3, longest=3, days=3),
+        streak_event(5, length=2, longest=2, days=6),
+    )
+    alice.apply(granted, streak_event(4, length=1, longest=2, reached={3: None}, days=2), later)
+    assert alice.apply(Command(entry("of something else", EntryKind.CORRECTION))).changes == ()
+    assert alice.void(later, streak_correction(6, later, length=1, longest=2)).changes == ()
+    gone = alice.void(granted, streak_correction(7, granted, length=1, longest=1)).changes
+    assert revoked(gone) == ["fortnight"]
+
+
+def test_without_an_event_that_prevented_it_a_length_was_reached_once_though_it_is_less_today() -> None:
+    alice = player(streak_achievement(length=3))
+    prevented = streak_event(1, length=1, longest=1)
+    alice.apply(prevented, streak_event(2, length=2, longest=2))
+    alice.revert(prevented)
+    told = streak_correction(3, prevented, length=1, longest=2)
+    (change,) = told.streak_changes
+    last = reach("last", days=5)
+    retold = replace(change, granted_before={2: last}, granted_after={2: last, 3: last})
+    (found,) = alice.apply(replace(told, streak_changes=(retold,))).changes
+    assert (found.kind, found.completion.reach) == (ChangeKind.COMPLETED, last)
 
 
 def test_an_undone_event_owns_nothing_though_the_change_that_named_an_earlier_one_comes_after_its_correction() -> (
