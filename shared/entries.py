@@ -118,6 +118,8 @@ class MetricFact(Struct, frozen=True):
     """Of a correction: what events around the undone one contributed as they came, without it, in that order; empty
     where today's contributions say the same.
     """
+    arrivals_before: tuple[MetricArrival, ...] = ()
+    """The same with the undone event, which is among them."""
 
     @property
     def contribution_micros(self) -> int:

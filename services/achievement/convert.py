@@ -93,17 +93,12 @@ def _streak_changes(effects: Effects, path: str, violations: Violations) -> tupl
 
 
 def _after(known: StreakChange | None, told: StreakChange) -> StreakChange:
-    """Two changes of a streak as one: the newer word holds."""
+    """Two changes of a streak as one: the newer word holds, which tells all that there is to tell of arrivals."""
     if known is None:
         return told
     older, newer = sorted((known, told), key=lambda change: change.version)
-    # Neither tells what the other one did to what was granted when.
-    return replace(
-        newer,
-        first_reaches=tuple({**dict(older.first_reaches), **dict(newer.first_reaches)}.items()),
-        granted_before={},
-        granted_after={},
-    )
+    reaches = {**dict(older.first_reaches), **dict(newer.first_reaches)}
+    return replace(newer, first_reaches=tuple(reaches.items()))
 
 
 def _granted(messages: Sequence[streak_pb2.Arrival], path: str, violations: Violations) -> dict[int, Reach]:

@@ -51,33 +51,57 @@ class Arrival(Struct, frozen=True):
     contribution: Contribution
 
 
+class Arrivals(Struct, frozen=True):
+    """What events contributed as they came, in that order, with an event that is undone and without it."""
+
+    before: tuple[Arrival, ...] = ()
+    after: tuple[Arrival, ...] = ()
+
+
+NOT_ASKED: Final = Arrivals()
+
+
 def asked_when(around: Sequence[Fact], undone: Fact) -> list[Fact]:
     """Of events around one that is undone, those of which it is asked what they contributed as they came, in that
-    order: from the earliest that came late since, up to the last one.
+    order: from the earliest that came late, up to the last one; where these are too many, from the earliest since.
 
     None where the undone event and all since came in the order of times: then contributions are what they were.
     """
     came = sorted([*around, undone], key=lambda event: event.position)
-    first, last, latest = in_time(undone), None, in_time(came[0])
+    earliest = first = in_time(undone)
+    last, latest = None, in_time(came[0])
     for event in came:
         place = in_time(event)
-        if event.position >= undone.position and place < latest:
-            first, last = min(first, place), event.position
+        if place < latest:
+            earliest = min(earliest, place)
+            if event.position >= undone.position:
+                first, last = min(first, place), event.position
         latest = max(latest, place)
     if last is None:
         return []
-    asked = [
-        event
-        for event in came
-        if event is not undone and event.position <= last and event.occur_time >= first[0]
-    ]
-    return asked if len(asked) <= MOST_ARRIVALS else []
+    others = [event for event in came if event is not undone and event.position <= last]
+    for since, _ in (earliest, first):
+        asked = [event for event in others if event.occur_time >= since]
+        if len(asked) <= MOST_ARRIVALS:
+            return asked
+    return []
 
 
 def as_they_came(
+    aggregation: Aggregation, earlier: Sequence[Fact], came: Sequence[Fact], undone: Fact
+) -> Arrivals:
+    """What each contributed when it came, and changed of others that had come; `earlier` stands for what is before all
+    of them in time.
+    """
+    among = sorted((*came, undone), key=lambda event: event.position)
+    return Arrivals(
+        before=_as_they_came(aggregation, earlier, among), after=_as_they_came(aggregation, earlier, came)
+    )
+
+
+def _as_they_came(
     aggregation: Aggregation, before: Sequence[Fact], came: Sequence[Fact]
 ) -> tuple[Arrival, ...]:
-    """What each contributed when it came, and changed of others that had come. `before` stands for what is earlier."""
     known = sorted(before, key=in_time)
     arrivals = []
     for event in came:

@@ -1,6 +1,6 @@
 """Messages to domain values and back, with all syntactic validation: every violation at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -8,7 +8,7 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2, user_pb2
 from msgspec import Struct
 
-from services.orchestrator.contributions import Arrival, Revisions
+from services.orchestrator.contributions import Arrivals, Revisions
 from services.orchestrator.domain import (
     MAX_EVENT_ATTRIBUTES,
     Origin,
@@ -162,13 +162,14 @@ def set_revisions(fact: entry_pb2.MetricFact, revisions: Revisions) -> None:
         fact.revisions.add(entry_id=str(entry_id), contribution_micros=micros)
 
 
-def set_arrivals(fact: entry_pb2.MetricFact, arrivals: Iterable[Arrival]) -> None:
+def set_arrivals(fact: entry_pb2.MetricFact, arrivals: Arrivals) -> None:
     """Says what events contributed as they came."""
-    for arrival in arrivals:
-        micros, revisions = arrival.contribution.micros, arrival.contribution.revisions
-        message = fact.arrivals.add(entry_id=str(arrival.entry_id), contribution_micros=micros)
-        for entry_id, revised in revisions:
-            message.revisions.add(entry_id=str(entry_id), contribution_micros=revised)
+    for told, messages in ((arrivals.after, fact.arrivals), (arrivals.before, fact.arrivals_before)):
+        for arrival in told:
+            message = messages.add(entry_id=str(arrival.entry_id))
+            message.contribution_micros = arrival.contribution.micros
+            for entry_id, revised in arrival.contribution.revisions:
+                message.revisions.add(entry_id=str(entry_id), contribution_micros=revised)
 
 
 # What calls about entries ask for

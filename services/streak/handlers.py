@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from services.streak import by_hand, convert
 from services.streak.convert import Effect
 from services.streak.domain import Catalogue, Fact, Moved, UserZone, fact, says_nothing_new
+from services.streak.open_contributions import UndoneEvent
 from services.streak.open_streaks import OpenStreaks
 from services.streak.open_zones import named, seen
 from services.streak.store import Applied, Loaded, LogEntry, Store
@@ -111,7 +112,7 @@ class Handlers:
             if connection is not None:
                 raise StateMoved("other users move than did")
             return await self._run_locked(fresh, moving)
-        revised = {work.user_id for work in fresh if work.command.metric and work.command.metric.revisions}
+        revised = {work.user_id for work in fresh if _bears_on_others(work.command)}
         if moving | revised:
             loaded = loaded.with_whole(await self._store.load(moving | revised, (), connection, whole=True))
         revisable = [work.command for work in fresh if work.command.metric and work.command.metric.revisable]
@@ -226,6 +227,7 @@ def _applied(catalogue: Catalogue, open_streaks: OpenStreaks, work: Work[Entry])
     own = named(entry)
     moved = open_streaks.zones.hear(entry, own)
     revised = open_streaks.contributions.revise(entry)
+    undone = open_streaks.contributions.undone_by(entry, revised)
     event, version, counting = None, None, []
     if entry.metric is not None and entry.kind is EntryKind.METRIC_EVENT:
         metric = entry.metric.metric
@@ -249,9 +251,12 @@ def _applied(catalogue: Catalogue, open_streaks: OpenStreaks, work: Work[Entry])
         )
         if evaluation:
             effects.append(Effect(change.definition, evaluation))
-    if moved or revised:
+    if moved or revised or undone:
         counted = {effect.definition.key for effect in effects} | {definition.key for definition in counting}
         others = set(open_streaks.streaks_of(user_id)) if moved else set(revised)
+        if undone:
+            effects += _without(catalogue, open_streaks, entry, undone, moved, others)
+            counted |= undone.streaks
         effects += _of_others(catalogue, open_streaks, entry, sorted(others - counted), moved, revised)
     return LogEntry(
         entry_id=entry.entry_id,
@@ -304,6 +309,34 @@ def _of_others(
     return effects
 
 
+def _without(
+    catalogue: Catalogue,
+    open_streaks: OpenStreaks,
+    entry: Entry,
+    undone: UndoneEvent,
+    moved: Moved | None,
+    others: Collection[str],
+) -> list[Effect]:
+    """What a correction does to streaks to which the undone event can have made a difference, and how they changed as
+    others came, with it and without it. Of `others` also where that tells nothing.
+    """
+    effects = []
+    for key in sorted(undone.streaks):
+        definition = catalogue.get(key)
+        if definition is None:
+            continue
+        user_id = entry.user.user_id
+        arrivals = open_streaks.arrivals_around(user_id, definition, entry.now, undone)
+        if not arrivals.differ and key not in others:
+            continue
+        evaluation = open_streaks.evaluate(
+            user_id, definition, entry.now, None, moved, undone.revised.get(key, ()), arrivals
+        )
+        if evaluation and convert.is_to_tell(evaluation):
+            effects.append(Effect(definition, evaluation))
+    return effects
+
+
 def _undone(
     catalogue: Catalogue, open_streaks: OpenStreaks, reversal: Reversal, gone: Applied
 ) -> list[Effect]:
@@ -324,7 +357,9 @@ def _undone(
     for key in sorted({*gone.streaks, *others} - {effect.definition.key for effect in effects}):
         definition = catalogue.get(key)
         counted = gone.fact if key in gone.streaks else None
-        evaluation = definition and open_streaks.undo(gone.user_id, definition, reversal.now, counted, moved)
+        evaluation = definition and open_streaks.undo(
+            gone.user_id, definition, reversal.now, counted, moved, tells_arrivals=not gone.is_revisable
+        )
         if definition and evaluation and (counted or convert.is_to_tell(evaluation)):
             effects.append(Effect(definition, evaluation))
     return effects
@@ -342,8 +377,20 @@ def _contributing(entry: Entry) -> Iterator[UUID]:
     assert entry.metric is not None  # it has a contribution
     if entry.kind is EntryKind.METRIC_EVENT:
         yield entry.entry_id
+    elif entry.corrected_entry_id is not None:
+        yield entry.corrected_entry_id
+        for arrival in entry.metric.arrivals:
+            yield arrival.entry_id
     for revision in entry.metric.revisions:
         yield revision.entry_id
+
+
+def _bears_on_others(entry: Entry) -> bool:
+    """Whether it says of other events what they contribute, or contributed."""
+    metric = entry.metric
+    if metric is None or not metric.revisable:
+        return False
+    return bool(metric.revisions) or entry.kind is EntryKind.CORRECTION
 
 
 def _may_move(user: UserZone | None, entry: Entry) -> bool:

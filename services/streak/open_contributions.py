@@ -1,14 +1,42 @@
 """What events contribute, while a batch is decided."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from services.streak.domain import Fact
+from services.streak.domain import Contributed, Fact
 from services.streak.store_zones import Contribution, Counted
 from services.streak.wanted import Known
-from shared.entries import Entry
+from shared.entries import Entry, EntryKind, MetricFact
+
+
+class UndoneEvent(Struct, frozen=True):
+    """An event whose contribution could change and which is undone, as its correction tells of it."""
+
+    event: Counted
+    metric: MetricFact
+    around: Sequence[Counted]
+    """Events that it is told of, of what they contributed as they came."""
+    revised: Mapping[str, Sequence[Fact]]
+    """By streak, the events that contribute something else without it."""
+
+    @property
+    def streaks(self) -> frozenset[str]:
+        """Those to which it can have made a difference."""
+        told = (streak for event in (self.event, *self.around) for streak in event.streaks)
+        return frozenset((*told, *self.revised))
+
+    def contributed(self, streak: str) -> Contributed:
+        """What is told, as a streak looks at it."""
+        told = (self.event, *self.around)
+        return Contributed(
+            self.metric.arrivals_before,
+            self.metric.arrivals,
+            tuple(event.fact for event in told if streak not in event.streaks),
+            {fact.entry_id: fact.contribution_micros for fact in self.revised.get(streak, ())},
+        )
 
 
 class OpenContributions:
@@ -64,6 +92,18 @@ class OpenContributions:
                     # Whoever brings that event meanwhile is kept from overlooking this.
                     self.changed_users.add(user_id)
         return revised
+
+    def undone_by(self, entry: Entry, revised: Mapping[str, Sequence[Fact]]) -> UndoneEvent | None:
+        """The event that a correction is about, where its contribution could change; `revised`: what `revise` gives."""
+        metric, gone = entry.metric, entry.corrected_entry_id
+        if entry.kind is not EntryKind.CORRECTION or metric is None or gone is None:
+            return None
+        event = self._undone.get(gone) if metric.revisable else None
+        if event is None:
+            return None
+        ids = dict.fromkeys(arrival.entry_id for arrival in metric.arrivals)
+        around = [self._counted[entry_id] for entry_id in ids if entry_id in self._counted]
+        return UndoneEvent(event, metric, around, revised)
 
     def latest(self, fact: Fact) -> tuple[Fact, int | None]:
         """An event of the batch as it is at its end, and as of which version."""

@@ -24,7 +24,7 @@ class OpenHistory:
 
     def __init__(self, history: History) -> None:
         self.facts = {event.entry_id: event for event in history.events}
-        self._past = history.past
+        self.past = history.past
         self._periods = {row.key: row for row in history.rows.periods}
         self._ledger = {line.key: line for line in history.rows.ledger}
 
@@ -35,7 +35,7 @@ class OpenHistory:
     @property
     def since(self) -> datetime:
         """No fact that counts lies before."""
-        return facts_since(self._past) if self._past else EARLIEST
+        return facts_since(self.past) if self.past else EARLIEST
 
     def take(self, fact: Fact | None, revised: Sequence[Fact]) -> None:
         """A new fact, and what others of them contribute by now."""
@@ -53,15 +53,15 @@ class OpenHistory:
 
     def reaches(self, touched: date) -> bool:
         """Whether enough is here for a refold from the period on that begins at `touched`."""
-        return self._past is None or self._past.last.start_date < touched
+        return self.past is None or self.past.last.start_date < touched
 
     def start(
         self, definition: StreakDefinition, streak: UserStreak, zones: Sequence[ZoneChange]
     ) -> Checkpoint | None:
         """Where a refold begins; None where everything is here. Raises `StateMoved`."""
-        if self._past is None or streak.state is None:
+        if self.past is None or streak.state is None:
             return None
-        begin = checkpoint(definition, streak.state, self._past, self.live, zones, streak.by_hand)
+        begin = checkpoint(definition, streak.state, self.past, self.live, zones, streak.by_hand)
         if begin is None:
             raise StateMoved("the facts of a recorded period are gone")
         return begin

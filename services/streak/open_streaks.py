@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from services.streak.domain import (
     NEVER_SEEN,
+    NOT_ASKED,
+    Arrivals,
     ByHand,
     Catalogue,
     Done,
@@ -24,6 +26,7 @@ from services.streak.domain import (
     UserStreak,
     Window,
     ZoneChange,
+    as_they_came,
     asked_since,
     bring_up_to,
     checkpoint,
@@ -48,10 +51,11 @@ from services.streak.domain import (
     undone_within,
     wider,
     window_around,
+    with_arrivals,
     zone_steps,
 )
 from services.streak.domain import moved as moved_to
-from services.streak.open_contributions import OpenContributions
+from services.streak.open_contributions import OpenContributions, UndoneEvent
 from services.streak.open_history import OpenHistory
 from services.streak.open_zones import OpenZones
 from services.streak.store import Key, Loaded, StreakRow, Writes
@@ -91,8 +95,10 @@ class OpenStreaks:
         fact: Fact | None = None,
         moved: Moved | None = None,
         revised: Sequence[Fact] = (),
+        arrivals: Arrivals = NOT_ASKED,
     ) -> Evaluation | None:
-        """Close what is due and count a fact, another zone, and what others contribute by now.
+        """Close what is due and count a fact, another zone, and what others contribute by now; `arrivals` are told
+        with it.
 
         None where there is nothing, or where something is missing.
         """
@@ -118,10 +124,10 @@ class OpenStreaks:
         if moved and not moved.appended:
             touched.append(moved_since(definition, streak, moved.since))
         if touched:
-            return self._refold(key, definition, min(touched), now, fact)
+            return self._refold(key, definition, min(touched), now, fact, arrivals=arrivals)
         if fact:
             return self._store(key, extend(definition, streak, fact, now, move))
-        return self._store(key, bring_up_to(definition, streak, now, move))
+        return self._store(key, with_arrivals(bring_up_to(definition, streak, now, move), arrivals, now))
 
     def _begin(
         self, key: Key, definition: StreakDefinition, streak: UserStreak, fact: Fact | None, now: datetime
@@ -140,8 +146,12 @@ class OpenStreaks:
         now: datetime,
         fact: Fact | None,
         moved: Moved | None,
+        *,
+        tells_arrivals: bool = True,
     ) -> Evaluation | None:
-        """Take an event away, and what it said of the zone; None where something is missing."""
+        """Take an event away, and what it said of the zone; None where something is missing. `tells_arrivals`: its
+        correction will not.
+        """
         key = user_id, definition.key
         streak = self._streaks.get(key, NEVER_SEEN)
         fact = dated(definition, fact) if fact else None
@@ -157,16 +167,25 @@ class OpenStreaks:
             if window is None:
                 wanted = window_around(definition, streak.state, fact, touched)
             else:
-                evaluation, wanted = self._undone_around(key, definition, window, fact, now)
+                evaluation, wanted = self._undone_around(
+                    key, definition, window, fact, now, tells_arrivals=tells_arrivals
+                )
                 if evaluation or self._missing.wanted.zones:
                     return evaluation
             if wanted:
                 self._missing.note(Wanted(windows={key: wanted}))
                 return None
-        return self._refold(key, definition, touched, now, gone=fact)
+        return self._refold(key, definition, touched, now, gone=fact, tells_arrivals=tells_arrivals)
 
     def _undone_around(
-        self, key: Key, definition: StreakDefinition, window: Window, gone: Fact, now: datetime
+        self,
+        key: Key,
+        definition: StreakDefinition,
+        window: Window,
+        gone: Fact,
+        now: datetime,
+        *,
+        tells_arrivals: bool,
     ) -> tuple[Evaluation | None, Window | None]:
         """Take an event away by what is around it, or what else is to be looked at for that; neither where all is
         needed, or where the zones are missing.
@@ -183,15 +202,54 @@ class OpenStreaks:
         others = [event for event in around.events if event.entry_id != gone.entry_id]
         around = replace(around, events=(*others, gone))
         if window.with_rows:
-            found = undone_by_rows(definition, streak, window, around, zones, gone, now, begin)
+            found = undone_by_rows(
+                definition, streak, window, around, zones, gone, now, begin, tells_arrivals=tells_arrivals
+            )
             if isinstance(found, frozenset):
                 return None, wider(definition, window, found)
         else:
             live = Facts(inside(definition, window, around.events), zones, streak.by_hand)
-            found = undone_within(definition, streak, live, gone, now, begin)
+            found = undone_within(definition, streak, live, gone, now, begin, tells_arrivals=tells_arrivals)
         if found is None:
             return None, wider(definition, window)
         return self._store(key, found), None
+
+    def arrivals_around(
+        self, user_id: str, definition: StreakDefinition, now: datetime, undone: UndoneEvent
+    ) -> Arrivals:
+        """How a streak changed with each arrival around an event that was taken away, with it and without it: by what
+        events contributed then. Nothing where something is missing.
+        """
+        key = user_id, definition.key
+        streak, gone = self._streaks.get(key, NEVER_SEEN), dated(definition, undone.event.fact)
+        if streak.state is None or streak.closed_time is None:
+            return NOT_ASKED
+        touched, history = asked_since(definition, gone), self._histories.get(key)
+        known = self._known.wanted.windows.get(key)
+        wanted = window_around(definition, streak.state, gone, touched)
+        if wanted is not None and known is None:
+            self._missing.note(Wanted(windows={key: wanted}))
+            return NOT_ASKED
+        if wanted is not None and known == wanted:
+            around = self._known.around[key]
+            events, past = inside(definition, wanted, around.events), around.past
+        elif history is not None and history.reaches(touched):
+            # Little is later; or two events of the streak were undone, and are corrected together.
+            events, past = history.live, history.past
+        else:
+            self._note_history(key, definition, touched)
+            return NOT_ASKED
+        zones = self.zones.changes(user_id, facts_since(past) if past else EARLIEST)
+        if zones is None:
+            return NOT_ASKED
+        begin = None
+        if past is not None:
+            begin = checkpoint(definition, streak.state, past, events, zones, streak.by_hand)
+            if begin is None:
+                raise StateMoved("the facts of a recorded period are gone")
+        counted = (*events, gone) if definition.key in undone.event.streaks else events
+        facts, closed_time = Facts(counted, zones, streak.by_hand), max(now, streak.closed_time)
+        return as_they_came(definition, facts, gone, closed_time, begin, undone.contributed(definition.key))
 
     # What is done by hand
 
@@ -291,6 +349,9 @@ class OpenStreaks:
         now: datetime,
         fact: Fact | None = None,
         gone: Fact | None = None,
+        *,
+        tells_arrivals: bool = True,
+        arrivals: Arrivals = NOT_ASKED,
     ) -> Evaluation | None:
         """Fold anew what may change from the period on that begins at `touched`; None where its history is
         missing. `fact` is the one that is new, `gone` one that was taken away.
@@ -305,7 +366,11 @@ class OpenStreaks:
         streak = self._streaks.get(key, NEVER_SEEN)
         begin = history.start(definition, streak, zones)
         live = Facts(history.live, zones, streak.by_hand)
-        return self._store(key, refold(definition, streak, history.recorded, live, now, fact, begin, gone))
+        recorded = history.recorded
+        evaluation = refold(
+            definition, streak, recorded, live, now, fact, begin, gone, tells_arrivals=tells_arrivals
+        )
+        return self._store(key, with_arrivals(evaluation, arrivals, now))
 
     def _note_history(self, key: Key, definition: StreakDefinition, touched: date) -> None:
         """The earliest that is touched decides, seen from what is stored."""

@@ -154,7 +154,8 @@ LOCK_USERS: Final = """
     SELECT user_id FROM users WHERE user_id = ANY($1::text[]) ORDER BY user_id FOR UPDATE
 """
 FACT: Final = """
-    SELECT user_id, streaks, entry_id, metric, contribution_micros, occur_time, time_zone, apply_time
+    SELECT user_id, streaks, entry_id, metric, contribution_micros, contribution_version, occur_time,
+           time_zone, apply_time
       FROM request_log WHERE entry_id = $1
 """
 
@@ -232,6 +233,8 @@ class Applied(Struct, frozen=True):
     occur_time: datetime | None
     fact: Fact | None
     streaks: Sequence[str]
+    is_revisable: bool
+    """Its contribution may change when others come or go."""
 
 
 class StreakRow(Struct, frozen=True):
@@ -378,6 +381,7 @@ class Store:
             occur_time=row["occur_time"],
             fact=fact_of(row) if row["metric"] is not None else None,
             streaks=row["streaks"] or (),
+            is_revisable=row["contribution_version"] is not None,
         )
 
 

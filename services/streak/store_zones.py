@@ -59,7 +59,7 @@ class Contribution(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """A live event whose contribution may change, and the streaks that it counts for."""
+    """An event whose contribution may change, and the streaks that it counts for."""
 
     fact: Fact
     version: int
@@ -73,8 +73,8 @@ class Contributions(Struct, frozen=True):
     """Those that came, and were not undone."""
     told: Mapping[UUID, Contribution] = {}
     """What was told of those that have not come."""
-    undone: frozenset[UUID] = frozenset()
-    """Those that came and are gone."""
+    undone: Mapping[UUID, Counted | None] = {}
+    """Those that came and are gone; None where all that came was their undoing."""
 
 
 class ZoneStore:
@@ -116,21 +116,23 @@ class ZoneStore:
         if not entries:
             return Contributions()
         rows = await (connection or self._pool).fetch(CONTRIBUTIONS, sorted(entries))
+        events = {row["entry_id"]: _counted_of(row) for row in rows if row["metric"] is not None}
+        undone = [
+            row["entry_id"] for row in rows if row["state"] is not None and row["state"] != State.APPLIED
+        ]
         return Contributions(
-            counted={
-                row["entry_id"]: Counted(fact_of(row), row["contribution_version"] or 0, row["streaks"])
-                for row in rows
-                if row["state"] == State.APPLIED and row["metric"] is not None
-            },
+            counted={entry_id: event for entry_id, event in events.items() if entry_id not in undone},
             told={
                 row["entry_id"]: Contribution(row["told_micros"], row["told_version"])
                 for row in rows
                 if row["told_version"] is not None
             },
-            undone=frozenset(
-                row["entry_id"] for row in rows if row["state"] is not None and row["state"] != State.APPLIED
-            ),
+            undone={entry_id: events.get(entry_id) for entry_id in undone},
         )
+
+
+def _counted_of(row: asyncpg.Record) -> Counted:
+    return Counted(fact_of(row), row["contribution_version"] or 0, row["streaks"] or ())
 
 
 def _change_of(row: asyncpg.Record) -> ZoneChange:

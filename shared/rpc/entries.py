@@ -150,6 +150,7 @@ def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> Me
     if attributes:
         check_attributes(attributes, f"{path}.attributes", violations)
     revisable = fact.revisable
+    tells_arrivals = revisable and bool(fact.arrivals)
     return MetricFact(
         metric,
         value_micros,
@@ -161,7 +162,8 @@ def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> Me
         revisable,
         fact.contribution_micros if revisable else 0,
         _revisions(fact.revisions, f"{path}.revisions", violations) if revisable else (),
-        _arrivals(fact, path, violations) if revisable and fact.arrivals else (),
+        _arrivals(fact.arrivals, f"{path}.arrivals", violations) if tells_arrivals else (),
+        _arrivals(fact.arrivals_before, f"{path}.arrivals_before", violations) if tells_arrivals else (),
     )
 
 
@@ -176,10 +178,12 @@ def _revisions(
     return tuple(found)
 
 
-def _arrivals(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> tuple[MetricArrival, ...]:
+def _arrivals(
+    arrivals: Iterable[entry_pb2.MetricArrival], path: str, violations: Violations
+) -> tuple[MetricArrival, ...]:
     found = []
-    for index, arrival in enumerate(fact.arrivals):
-        where = f"{path}.arrivals[{index}]"
+    for index, arrival in enumerate(arrivals):
+        where = f"{path}[{index}]"
         entry_id = uuid_field(arrival.entry_id, f"{where}.entry_id", violations)
         revisions = _revisions(arrival.revisions, f"{where}.revisions", violations)
         if entry_id is not None:

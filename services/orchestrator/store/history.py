@@ -8,7 +8,14 @@ from uuid import UUID
 from asyncpg import Record
 
 from services.orchestrator.config import MOST_AHEAD
-from services.orchestrator.contributions import AROUND, MOST_READ, Arrival, as_they_came, asked_when
+from services.orchestrator.contributions import (
+    AROUND,
+    MOST_READ,
+    NOT_ASKED,
+    Arrivals,
+    as_they_came,
+    asked_when,
+)
 from services.orchestrator.domain import Aggregation, Extremes, Fact, InTime, in_time
 from services.orchestrator.said import Reading, Statement, UserPatch, instant_of, micros_of
 
@@ -163,24 +170,25 @@ class History:
         aggregation: Aggregation,
         undone: Fact,
         deciding: Sequence[Fact],
-    ) -> tuple[Arrival, ...]:
+    ) -> Arrivals:
         """What the events around one that is undone contributed as they came, where today's contributions do not say
         it. Of a metric that is no sum; `deciding`: of a MAX or LAST metric what `around` gives.
         """
         first, last = undone.occur_time - AROUND, undone.occur_time + AROUND
         rows = await source.fetch(_AROUND, user_id, metric, first - MOST_AHEAD, first, last, MOST_READ + 1)
         if len(rows) > MOST_READ:
-            return ()
+            return NOT_ASKED
         around = [fact_from_row(row) for row in rows]
         came = asked_when(around, undone)
         if not came:
-            return ()
+            return NOT_ASKED
         since = min(event.occur_time for event in (*came, undone))
         if aggregation is Aggregation.UNIQUE:
-            values = sorted({event.unique_value for event in came if event.unique_value is not None})
+            named = {event.unique_value for event in (*came, undone)}
+            values = sorted(value for value in named if value is not None)
             firsts = await source.fetch(_FIRST_BEFORE, user_id, metric, values, since)
             before = [Fact(row["entry_id"], 0, row["occur_time"], 0, row["unique_value"]) for row in firsts]
-            return as_they_came(aggregation, before, came)
+            return as_they_came(aggregation, before, came, undone)
         before = [event for event in deciding if in_time(event) < in_time(undone)]
         earlier = [event for event in around if event.occur_time < since]
         if aggregation is Aggregation.LAST and earlier:
@@ -188,7 +196,7 @@ class History:
         elif any(event.occur_time >= since for event in before):
             extremes = await self.extremes(source, user_id, metric, (since, _LOWEST))
             before = [extremes.greatest, extremes.newest] if extremes else []
-        return as_they_came(aggregation, before, came)
+        return as_they_came(aggregation, before, came, undone)
 
     async def first_with(self, source: Fetching, user_id: str, metric: str, value: str) -> Fact | None:
         """The first event in the order of times with a value of a UNIQUE metric."""

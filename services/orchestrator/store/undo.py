@@ -9,7 +9,7 @@ from asyncpg import Record
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.orchestrator.contributions import Arrival, Revisions, revisions_without
+from services.orchestrator.contributions import NOT_ASKED, Arrivals, Revisions, revisions_without
 from services.orchestrator.domain import (
     MICROS,
     Aggregation,
@@ -98,7 +98,7 @@ class Contributed(Struct, frozen=True):
     """What the other events of a metric that is no sum contribute without the one that is taken out."""
 
     revisions: Revisions
-    arrivals: tuple[Arrival, ...] = ()
+    arrivals: Arrivals = NOT_ASKED
     """What they contributed as they came, where today's contributions do not say it."""
 
 

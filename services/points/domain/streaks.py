@@ -87,9 +87,8 @@ def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Sh
     periods: dict[str, dict[date, PeriodChange]] = {}
     newest: dict[str, StreakChange] = {}
     for change in changes:
-        # Of two changes of a streak neither tells what the other one did to arrivals.
-        once = change.streak not in newest
-        newest[change.streak] = change if once else replace(change, arrivals_before=(), arrivals_after=())
+        # Of two changes of a streak the second tells all that there is to tell of arrivals, or nobody does.
+        newest[change.streak] = change
         known = periods.setdefault(change.streak, {})
         for period in change.period_changes:
             known[period.start_date] = _after_one_another(known.get(period.start_date), period)

@@ -1,7 +1,7 @@
 """Streaks as pure rules (RULES 3): no clock, no I/O, no randomness, no proto."""
 
 from services.streak.domain.amnesty import Amnesty, Judged, Previewed
-from services.streak.domain.arrivals import NOT_ASKED, Arrivals, asked_since
+from services.streak.domain.arrivals import NOT_ASKED, Arrivals, Contributed, as_they_came, asked_since
 from services.streak.domain.by_hand import (
     NOTHING_BY_HAND,
     ByHand,
@@ -65,6 +65,7 @@ from services.streak.domain.evaluate import (
     touched_since,
     undone_by_rows,
     undone_within,
+    with_arrivals,
 )
 from services.streak.domain.facts import Fact, Facts, dated, fact, facts
 from services.streak.domain.fold import (
@@ -121,6 +122,7 @@ __all__ = [
     "Catalogue",
     "Changed",
     "Checkpoint",
+    "Contributed",
     "Current",
     "DateRange",
     "Done",
@@ -164,6 +166,7 @@ __all__ = [
     "Window",
     "ZoneChange",
     "advance",
+    "as_they_came",
     "asked_since",
     "begin",
     "bring_up_to",
@@ -208,6 +211,7 @@ __all__ = [
     "whole_life",
     "wider",
     "window_around",
+    "with_arrivals",
     "with_grant",
     "with_override",
     "with_pause",

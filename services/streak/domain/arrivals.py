@@ -5,9 +5,10 @@ what is granted without it does not follow from the streak alone: it takes the l
 undone event and all since came in the order of the events' times, they say nothing that the streak does not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from services.streak.domain.fold import fold
 from services.streak.domain.rows import NO_CHANGE, HistoryChange, Rows, history_change
 from services.streak.domain.state import Checkpoint
 from services.streak.domain.zones import ZoneChange, changes_of
+from shared.as_told import AsTold
+from shared.entries import MetricArrival
 
 AROUND: Final = timedelta(days=14)
 """So far before and behind an event that is undone it is asked what came when."""
@@ -31,8 +34,27 @@ class Arrivals(Struct, frozen=True):
     before: tuple[HistoryChange, ...] = ()
     after: tuple[HistoryChange, ...] = ()
 
+    @property
+    def differ(self) -> bool:
+        """Whether the event made a difference when it or another one came."""
+        return self.before != self.after
+
 
 NOT_ASKED: Final = Arrivals()
+
+
+class Contributed(Struct, frozen=True):
+    """What events contributed as they came, with an event that is undone and without it, where that is told."""
+
+    before: Sequence[MetricArrival] = ()
+    after: Sequence[MetricArrival] = ()
+    others: tuple[Fact, ...] = ()
+    """Of those that it is told of, the ones that do not count for the streak."""
+    revised: Mapping[UUID, int] = {}
+    """What events contribute today, of those that contribute something else without the one that is undone."""
+
+
+AS_TODAY: Final = Contributed()
 
 
 def asked_since(definition: StreakDefinition, gone: Fact) -> date:
@@ -46,27 +68,35 @@ def asked_until(definition: StreakDefinition, gone: Fact) -> date:
 
 
 def as_they_came(
-    definition: StreakDefinition, facts: Facts, gone: Fact, now: datetime, start: Checkpoint | None
+    definition: StreakDefinition,
+    facts: Facts,
+    gone: Fact,
+    now: datetime,
+    start: Checkpoint | None,
+    contributed: Contributed = AS_TODAY,
 ) -> Arrivals:
-    """What each arrival changed, with an event that is undone and without it; `facts` have it, and all that came around
-    it. Nothing where that makes no difference.
+    """What each arrival changed, with an event that is undone and without it; `facts` have it where it counts, and all
+    that came around it. Nothing where it is not asked.
     """
     known = (dated(definition, event) for event in facts.events)
-    events = [
-        event
+    events = {
+        event.entry_id: event
         for event in known
         if start is None or definition.period_of(event.local_date) > start.anchor.period
-    ]
-    events.sort(key=lambda event: (event.arrive_time, event.order))
-    if len(events) > MOST_EVENTS or not _is_any_late_since(events, gone):
+    }
+    came = sorted((*events.values(), *contributed.others), key=lambda event: (event.arrive_time, event.order))
+    if len(came) > MOST_EVENTS or not _is_any_late_since(came, gone):
         return NOT_ASKED
-    others = [event for event in events if event.entry_id != gone.entry_id]
     zones = tuple(zone for zone in facts.zones if zone.entry_id != gone.entry_id)
-    arrivals = Arrivals(
-        tuple(_changes(definition, facts, events, now, start)),
-        tuple(_changes(definition, replace(facts, zones=zones or facts.zones), others, now, start)),
+    today = {event.entry_id: event.contribution_micros for event in came}
+    told_before = AsTold(today, contributed.before)
+    told_after = AsTold({**today, **contributed.revised}, contributed.after)
+    others = [event for event in came if event.entry_id != gone.entry_id]
+    left = replace(facts, zones=zones or facts.zones)
+    return Arrivals(
+        tuple(_changes(definition, facts, events, came, told_before, now, start)),
+        tuple(_changes(definition, left, events, others, told_after, now, start)),
     )
-    return arrivals if arrivals.before != arrivals.after else NOT_ASKED
 
 
 def _is_any_late_since(events: Sequence[Fact], gone: Fact) -> bool:
@@ -84,13 +114,20 @@ def _is_any_late_since(events: Sequence[Fact], gone: Fact) -> bool:
 def _changes(
     definition: StreakDefinition,
     facts: Facts,
-    events: Sequence[Fact],
+    counted: Mapping[UUID, Fact],
+    came: Sequence[Fact],
+    told: AsTold,
     now: datetime,
     start: Checkpoint | None,
 ) -> Iterator[HistoryChange]:
-    longest, rows = start.longest if start else 0, Rows()
-    for count in range(1, len(events) + 1):
-        folded = fold(definition, _arrived(facts, events[:count], events[count:]), now, start)
+    longest, rows, known = start.longest if start else 0, Rows(), Facts()
+    for count, arrival in enumerate(came, 1):
+        told.come(arrival.entry_id)
+        events = [_as_it_stood(event, told) for event in came[:count] if event.entry_id in counted]
+        here = _arrived(facts, events, came[:count], came[count:])
+        if here == known:
+            continue
+        folded, known = fold(definition, here, now, start), here
         more = folded.rows if folded else Rows()
         change = history_change(longest, rows, more)
         if change != NO_CHANGE:
@@ -98,9 +135,14 @@ def _changes(
         rows = more
 
 
-def _arrived(facts: Facts, events: Sequence[Fact], to_come: Sequence[Fact]) -> Facts:
+def _as_it_stood(event: Fact, told: AsTold) -> Fact:
+    micros = told.micros(event.entry_id)
+    return event if micros == event.contribution_micros else replace(event, contribution_micros=micros)
+
+
+def _arrived(facts: Facts, events: Sequence[Fact], came: Sequence[Fact], to_come: Sequence[Fact]) -> Facts:
     """The facts when these events had come and those had not, where the user then was as far as they say it."""
     unheard = {event.entry_id for event in to_come}
-    heard = [ZoneChange(event.occur_time, event.entry_id, event.time_zone) for event in events]
+    heard = [ZoneChange(event.occur_time, event.entry_id, event.time_zone) for event in came]
     heard += [zone for zone in facts.zones if zone.entry_id not in unheard]
     return Facts(tuple(events), changes_of(heard), facts.by_hand)

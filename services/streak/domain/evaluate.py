@@ -300,12 +300,15 @@ def refold(
     fact: Fact | None = None,
     start: Checkpoint | None = None,
     gone: Fact | None = None,
+    *,
+    tells_arrivals: bool = True,
 ) -> Evaluation:
     """Everything anew from all facts, where `stored` are all the rows that were recorded until now.
 
     `fact` is the one among them that is new, `gone` one that was taken away: of its period is told however it
     stands, for what others have granted with it passes to the event with which the period qualifies without it. With
     a checkpoint that lies before what was touched, later facts and the rows recorded after it are enough.
+    `tells_arrivals`: also what each arrival changed, where that tells more.
     """
     closed_time = _effective(streak, now)
     folded = fold(definition, facts, closed_time, start)
@@ -316,7 +319,8 @@ def refold(
     if gone is not None:
         before = Facts((*facts.events, gone), facts.zones, facts.by_hand)
         history = _with_period_of(definition, history, rows, gone, before, facts)
-        arrivals = as_they_came(definition, before, gone, closed_time, start)
+        if tells_arrivals:
+            arrivals = as_they_came(definition, before, gone, closed_time, start)
     return _evaluated(
         definition,
         streak,
@@ -339,6 +343,8 @@ def undone_within(
     gone: Fact,
     now: datetime,
     start: Checkpoint | None = None,
+    *,
+    tells_arrivals: bool = True,
 ) -> Evaluation | None:
     """A fact is taken away, by the facts of the periods around it: all from the checkpoint to the end of some period,
     `gone` among them. None where that is not enough.
@@ -368,7 +374,7 @@ def undone_within(
         closed_time,
         row_changes(before, after),
         _with_period_of(definition, history, new.rows, gone, facts, live),
-        arrivals=as_they_came(definition, facts, gone, closed_time, start),
+        arrivals=as_they_came(definition, facts, gone, closed_time, start) if tells_arrivals else NOT_ASKED,
     )
 
 
@@ -381,6 +387,8 @@ def undone_by_rows(
     gone: Fact,
     now: datetime,
     start: Checkpoint | None = None,
+    *,
+    tells_arrivals: bool = True,
 ) -> Evaluation | frozenset[int] | None:
     """A fact is taken away, by the facts of the periods around it, `gone` among them, and by the rows of all that are
     later. The checkpoint lies behind what is before the window.
@@ -415,7 +423,7 @@ def undone_by_rows(
         closed_time,
         row_changes(recorded, rows),
         _with_period_of(definition, history, rows, gone, facts, live),
-        arrivals=as_they_came(definition, facts, gone, closed_time, start),
+        arrivals=as_they_came(definition, facts, gone, closed_time, start) if tells_arrivals else NOT_ASKED,
     )
 
 
@@ -457,7 +465,7 @@ def _evaluated(
 ) -> Evaluation:
     followed = _followed(current)
     version, change = streak.version, None
-    if history != NO_CHANGE or followed != streak.followed or arrivals != NOT_ASKED:
+    if history != NO_CHANGE or followed != streak.followed or arrivals.differ:
         version += 1
         change = StreakChange(
             version=version,
@@ -470,6 +478,27 @@ def _evaluated(
         )
     after = UserStreak(version, followed, definition.fingerprint, closed_time, state, streak.by_hand)
     return Evaluation(after, current, rows, change, extended)
+
+
+def with_arrivals(evaluation: Evaluation, arrivals: Arrivals, now: datetime) -> Evaluation:
+    """The same, told with what each arrival changed, where that is asked."""
+    if arrivals == NOT_ASKED:
+        return evaluation
+    if evaluation.change is not None:
+        return replace(evaluation, change=replace(evaluation.change, arrivals=arrivals))
+    if not arrivals.differ:
+        return evaluation
+    streak, current = evaluation.streak, evaluation.current
+    change = StreakChange(
+        version=streak.version + 1,
+        length_before=streak.followed.length,
+        length=streak.followed.length,
+        longest=streak.followed.longest,
+        reach_time=streak.followed.reach_time or (current.reach_time if current else now),
+        history=NO_CHANGE,
+        arrivals=arrivals,
+    )
+    return replace(evaluation, streak=replace(streak, version=change.version), change=change)
 
 
 def _followed(current: Current | None) -> Followed:

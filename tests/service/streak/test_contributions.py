@@ -1,13 +1,16 @@
 """Thresholds count what events contribute, and as of the newest that is known of it (RULES 2.2)."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from itertools import permutations
 
 import pytest
+from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
+from laurel.streak.v1 import streak_pb2
 
 from tests.service.streak.conftest import Service
-from tests.service.streak.messages import at, correction, event, revert, revisable
+from tests.service.streak.messages import UNIT, at, correction, entry_id, event, revert, revisable
 from tests.service.streak.steps import applied, define, derived_state, effect, recorded
 
 
@@ -79,6 +82,74 @@ async def test_a_correction_gives_back_what_the_undone_event_had_taken(
     assert (found.change.length, found.change.longest) == (0, 1)
     await applied(twin, visited(2, at(5), 1, 1))
     assert await derived_state(service) == await derived_state(twin)
+
+
+def as_it_came(name: object, contribution: int, revisions: dict[object, int]) -> entry_pb2.MetricArrival:
+    """What an event contributed when it came."""
+    return entry_pb2.MetricArrival(
+        entry_id=str(entry_id(name)),
+        contribution_micros=contribution * UNIT,
+        revisions=[
+            entry_pb2.ContributionRevision(entry_id=str(entry_id(other)), contribution_micros=micros * UNIT)
+            for other, micros in revisions.items()
+        ],
+    )
+
+
+def without(*revisions: object) -> participant_pb.Command:
+    """The correction for the event of the 4th, which came after the one of the 5th and had its value."""
+    fact = revisable("commits", 0, 9, dict.fromkeys(revisions, 1), value=0)
+    fact.arrivals.append(as_it_came(1, 1, {}))
+    fact.arrivals_before.extend([as_it_came(1, 1, {}), as_it_came("gone", 1, {1: 0})])
+    return correction("c", at(20, month=5), metric=fact)
+
+
+def told_lengths(arrivals: Iterable[streak_pb2.Arrival]) -> list[list[tuple[int, int]]]:
+    """By arrival, the days whose periods changed, and the lengths after them."""
+    return [
+        [(change.start_date.day, change.length_after) for change in arrival.period_changes]
+        for arrival in arrivals
+    ]
+
+
+@pytest.mark.parametrize("later", [(), (10, 11)], ids=["new", "long ago"])
+async def test_a_correction_tells_lengths_by_what_events_contributed_as_they_came(
+    service: Service, later: tuple[int, ...]
+) -> None:
+    await define(service)
+    now = at(20, month=5)
+    fact = revisable("commits", 1, 1)
+    await applied(service, event(1, at(5), now=at(6), fact=fact))
+    fact = revisable("commits", 1, 2, {1: 0})
+    await applied(service, event("gone", at(4), now=at(7), fact=fact))
+    for day in later:
+        fact = revisable("commits", 1, day)
+        await applied(service, event(day, at(day, month=5), now=at(day, month=5), fact=fact))
+    reply = await service.participant.RevertEntries(revert("gone", now=now))
+    (undone,) = reply.outcomes[0].effects.streaks
+    assert not undone.change.arrivals_before
+    assert not undone.change.arrivals_after
+    (outcome,) = await applied(service, without(1))
+    (found,) = outcome.effects.streaks
+    assert [lengths[0] for lengths in told_lengths(found.change.arrivals_before)] == [(5, 1), (4, 1)]
+    assert [lengths[0] for lengths in told_lengths(found.change.arrivals_after)] == [(5, 1)]
+    assert (await recorded(service))[0] == (date(2025, 3, 5), "QUALIFIED")
+
+
+async def test_an_event_that_counts_for_no_streak_can_have_taken_what_another_one_contributed(
+    service: Service,
+) -> None:
+    await define(service, user_filters=[{"attribute": "plan", "equals": "pro"}])
+    pro, fact = {"plan": "pro"}, revisable("commits", 1, 1)
+    await applied(service, event(1, at(5), now=at(6), attributes=pro, fact=fact))
+    fact = revisable("commits", 1, 2, {1: 0})
+    await applied(service, event("gone", at(4), now=at(7), fact=fact))
+    await service.participant.RevertEntries(revert("gone", now=at(20, month=5)))
+    (outcome,) = await applied(service, without(1))
+    (found,) = outcome.effects.streaks
+    # It was there, and gone when the other one came.
+    assert [lengths[0] for lengths in told_lengths(found.change.arrivals_before)] == [(5, 1), (5, 0)]
+    assert [lengths[0] for lengths in told_lengths(found.change.arrivals_after)] == [(5, 1)]
 
 
 async def test_a_revision_of_an_undone_event_changes_nothing(service: Service) -> None:

@@ -1,6 +1,6 @@
 """What events contribute to totals that are no sums: RULES 2.2, 2.5."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,7 +12,9 @@ from msgspec.structs import replace
 
 from services.orchestrator.contributions import (
     MOST_ARRIVALS,
+    NOT_ASKED,
     Arrival,
+    Arrivals,
     Contribution,
     Revisions,
     as_they_came,
@@ -181,9 +183,42 @@ def is_late(fact: Fact, facts: Sequence[Fact]) -> bool:
 
 
 def check_arrivals(
+    aggregation: Aggregation, others: Sequence[Fact], undone: Fact, arrivals: Arrivals
+) -> None:
+    """That it is told whenever it makes a difference, and is what an obvious fold gives after each arrival: with the
+    undone event, and without it.
+    """
+    check_after(aggregation, others, undone, arrivals.after)
+    check_all(aggregation, others, arrivals.after)
+    check_all(aggregation, [*others, undone], arrivals.before)
+    told = {arrival.entry_id for arrival in arrivals.before}
+    assert told - {undone.entry_id} == {arrival.entry_id for arrival in arrivals.after}
+    assert not told or undone.entry_id in told
+
+
+def check_all(aggregation: Aggregation, facts: Sequence[Fact], arrivals: Sequence[Arrival]) -> None:
+    """That it is what an obvious fold gives after each arrival, also of what is not told: that contributes what it does
+    when all have come.
+    """
+    amounts = {fact.entry_id: micros for fact, micros in _today(aggregation, facts) if arrivals}
+    told = {arrival.entry_id: arrival.contribution for arrival in arrivals}
+    for count, fact in enumerate(came := sorted(facts, key=lambda fact: fact.position), 1):
+        if fact.entry_id in told:
+            contribution = told[fact.entry_id]
+            amounts |= {fact.entry_id: contribution.micros, **dict(contribution.revisions)}
+        contributed = obvious(aggregation, came[:count])[0]
+        assert not arrivals or contributed.items() <= amounts.items()
+
+
+def _today(aggregation: Aggregation, facts: Sequence[Fact]) -> Iterable[tuple[Fact, int]]:
+    contributed = obvious(aggregation, facts)[0]
+    return ((fact, contributed[fact.entry_id]) for fact in facts)
+
+
+def check_after(
     aggregation: Aggregation, others: Sequence[Fact], undone: Fact, arrivals: Sequence[Arrival]
 ) -> None:
-    """That it is told whenever it makes a difference, and is what an obvious fold gives after each arrival since."""
+    """That what is told without it begins and ends where it makes a difference."""
     came = sorted((*others, undone), key=lambda fact: fact.position)
     late = [fact.position for fact in came if fact.position >= undone.position and is_late(fact, came)]
     position = {fact.entry_id: fact.position for fact in others}
@@ -225,9 +260,8 @@ def test_what_events_contributed_as_they_came_without_one_that_is_undone(
     others = [event for event in came if event is not undone]
     asked = asked_when(others, undone)
     since = min(event.occur_time for event in (*asked, undone))
-    check_arrivals(
-        aggregation, others, undone, as_they_came(aggregation, standing(aggregation, others, since), asked)
-    )
+    told = as_they_came(aggregation, standing(aggregation, others, since), asked, undone)
+    check_arrivals(aggregation, others, undone, told if asked else NOT_ASKED)
 
 
 def test_where_the_undone_event_and_all_since_came_in_the_order_of_times_nothing_is_asked() -> None:

@@ -217,6 +217,7 @@ class MetricFact(_message.Message):
     REVISABLE_FIELD_NUMBER: _builtins.int
     REVISIONS_FIELD_NUMBER: _builtins.int
     ARRIVALS_FIELD_NUMBER: _builtins.int
+    ARRIVALS_BEFORE_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """The metric's key."""
     value_micros: _builtins.int
@@ -252,6 +253,12 @@ class MetricFact(_message.Message):
         they came (RULES 2.5). What is granted without it follows from that. Empty where today's contributions say the same.
         """
 
+    @_builtins.property
+    def arrivals_before(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricArrival]:
+        """The same with the undone event, and with what it contributed itself: what had been granted follows from that. Empty
+        where `arrivals` is.
+        """
+
     def __init__(
         self,
         *,
@@ -266,10 +273,11 @@ class MetricFact(_message.Message):
         revisable: _builtins.bool = ...,
         revisions: _abc.Iterable[Global___ContributionRevision] | None = ...,
         arrivals: _abc.Iterable[Global___MetricArrival] | None = ...,
+        arrivals_before: _abc.Iterable[Global___MetricArrival] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrivals", b"arrivals", "attributes", b"attributes", "contribution_micros", b"contribution_micros", "metric", b"metric", "peak_micros", b"peak_micros", "revisable", b"revisable", "revisions", b"revisions", "total_after_micros", b"total_after_micros", "total_before_micros", b"total_before_micros", "total_version", b"total_version", "value_micros", b"value_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrivals", b"arrivals", "arrivals_before", b"arrivals_before", "attributes", b"attributes", "contribution_micros", b"contribution_micros", "metric", b"metric", "peak_micros", b"peak_micros", "revisable", b"revisable", "revisions", b"revisions", "total_after_micros", b"total_after_micros", "total_before_micros", b"total_before_micros", "total_version", b"total_version", "value_micros", b"value_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
