@@ -1,10 +1,11 @@
 """`python -m deploy.bench.voids`: what the void of one event of a user with a long history costs.
 
 A user's history of three years is imported into a system of its own: commits, with a streak that misses days now and
-then, and sales, of which every seventh gives points, with achievements by their total. Then events are voided: one of a
-day that has others, one without which its day no longer qualifies, and sales, without which all later points fall to
-other sales. What a call took is told with the processor time of each process, which another program that runs beside it
-changes less.
+then; sales, of which every seventh gives points, with achievements by their total; and metrics that are no sums: the
+best result, the last weight, and the pages that were read, with a streak and achievements. Then events are voided: a
+commit of a day that has others, one without which its day no longer qualifies, sales, without which all later points
+fall to other sales, results that nobody had beaten before, weights, and the first visit of a page. What a call took is
+told with the processor time of each process, which another program that runs beside it changes less.
 """
 
 import argparse
@@ -33,30 +34,39 @@ CONFIGURATION: Final = """
 metrics:
   - {key: commits, name: Commits}
   - {key: sales, name: Sales}
+  - {key: best, name: Best result, aggregation: max}
+  - {key: weight, name: Weight, aggregation: last}
+  - {key: pages, name: Pages, aggregation: unique, unique_attribute: page}
 streaks:
   - key: daily
     name: Every day
     frequency: daily
     metrics: [{metric: commits, threshold: 1}]
     freezes: {initial_count: 2, earn_count: 1, earn_every_days: 7, max_count: 3}
+  - {key: reading, name: A new page every day, frequency: daily, metrics: [{metric: pages, threshold: 1}]}
 achievements:
   - {key: week, name: A week, streak: {streak: daily, length: 7}}
   - {key: month, name: A month, streak: {streak: daily, length: 30}}
   - {key: hundred, name: A hundred sales, metric: {metric: sales, threshold: 100}}
   - {key: thousand, name: A thousand sales, metric: {metric: sales, threshold: 1000}}
   - {key: thousands, name: Thousands, repeatable: true, metric: {metric: sales, threshold: 1000}}
+  - {key: strong, name: A result of a hundred, metric: {metric: best, threshold: 100}}
+  - {key: heavy, name: A weight of a hundred, metric: {metric: weight, threshold: 100}}
+  - {key: read, name: A hundred pages, metric: {metric: pages, threshold: 100}}
 points_systems:
   - key: bonus
     name: Bonus
     triggers:
       - {key: sales, amount: 10, metric: {metric: sales, every: 7}}
       - {key: weeks, amount: 50, streak: {streak: daily, length: 7}}
+      - {key: pages, amount: 1, metric: {metric: pages, every: 1}}
 leaderboards:
   - {key: commits, name: Commits, metric: commits}
   - {key: weekly-commits, name: Commits of the week, metric: commits, schedule: {unit: week, every: 1}}
   - {key: bonus, name: Bonus, points_system: bonus}
   - {key: weekly-bonus, name: Bonus of the week, points_system: bonus, schedule: {unit: week, every: 1}}
   - {key: streak, name: Streak, streak: daily}
+  - {key: best, name: Best result, metric: best, aggregation: best}
 """
 USER: Final = "ann"
 ZONE: Final = "Europe/Berlin"
@@ -75,6 +85,21 @@ _MOST_CALLS: Final = 100
 _LONE: Final = """
     SELECT min(entry_id::text)::uuid AS entry_id, (occur_time AT TIME ZONE 'Europe/Berlin')::date AS day FROM entries
      WHERE user_id = $1 AND metric = 'commits' GROUP BY day HAVING count(*) = 1 ORDER BY day
+"""
+_ALL: Final = """
+    SELECT entry_id, (occur_time AT TIME ZONE 'Europe/Berlin')::date AS day FROM entries
+     WHERE user_id = $1 AND metric = $2 ORDER BY occur_time
+"""
+_RECORDS: Final = """
+    SELECT entry_id, (occur_time AT TIME ZONE 'Europe/Berlin')::date AS day
+      FROM (SELECT entry_id, occur_time, value_micros, max(value_micros) OVER (
+                       ORDER BY occur_time ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS record
+              FROM entries WHERE user_id = $1 AND metric = $2) AS results
+     WHERE value_micros > record ORDER BY occur_time
+"""
+_FIRSTS: Final = """
+    SELECT min(entry_id::text)::uuid AS entry_id, min(occur_time AT TIME ZONE 'Europe/Berlin')::date AS day
+      FROM entries WHERE user_id = $1 AND metric = $2 GROUP BY unique_value ORDER BY day
 """
 _OTHERS: Final = """
     SELECT min(entry_id::text)::uuid AS entry_id, (occur_time AT TIME ZONE 'Europe/Berlin')::date AS day FROM entries
@@ -97,7 +122,7 @@ class Void:
 def main() -> int:
     """Measures and prints a table."""
     parser = argparse.ArgumentParser(prog="python -m deploy.bench.voids", description=__doc__)
-    parser.add_argument("--events", type=int, default=33_000, help="of each metric (default: %(default)s)")
+    parser.add_argument("--events", type=int, default=20_000, help="of each metric (default: %(default)s)")
     parser.add_argument("--voids", type=int, default=3, help="of each kind (default: %(default)s)")
     parser.add_argument(
         "--directory", default="/var/tmp", help="where databases are put (default: %(default)s)"
@@ -111,7 +136,7 @@ def main() -> int:
     ):
         stub = orchestrator_service_pb2_grpc.OrchestratorServiceStub(channel)
         end = datetime.now(UTC).date() - timedelta(days=1)
-        lab.say(f"importing {2 * arguments.events:,} events")
+        lab.say(f"importing {5 * arguments.events:,} events")
         for answer in stub.ImportEvents(_requests(arguments.events, end), timeout=_IMPORT_SECONDS):
             if answer.errors:
                 raise RuntimeError(f"an event was refused: {answer.errors[0]}")
@@ -124,8 +149,15 @@ def main() -> int:
 def _requests(events: int, end: date) -> Iterator[orchestrator_service_pb2.ImportEventsRequest]:
     """The whole history, in order of time."""
     batch: list[event_pb2.IngestEventRequest] = []
+    draw = random.Random(_SEED)
     for number, (metric, occur_time) in enumerate(_history(events, end)):
         event = event_pb2.IngestEventRequest(metric=metric, value=1, idempotency_key=f"e-{number}")
+        if metric == "best":
+            event.value = number // 1_000 + draw.randrange(1, 50)
+        elif metric == "weight":
+            event.value = draw.randrange(60, 120)
+        elif metric == "pages":
+            event.attributes["page"] = str(draw.randrange(1 + number // 100))
         event.user.user_id, event.user.time_zone = USER, ZONE
         event.occur_time.FromDatetime(occur_time)
         batch.append(event)
@@ -143,14 +175,14 @@ def _history(events: int, end: date) -> Iterator[tuple[str, datetime]]:
     lone = sum(_FREE_SHARE <= share < _FREE_SHARE + _LONE_SHARE for share in shares)
     full = sum(share >= _FREE_SHARE + _LONE_SHARE for share in shares)
     of_full, of_all = (events - lone) / full, events / DAYS
-    commits = sales = 0.0
+    commits = others = 0.0
     for number, share in enumerate(shares):
         begin = datetime.combine(end - timedelta(days=DAYS - 1 - number), datetime.min.time(), UTC)
         today = 0 if share < _FREE_SHARE else 1
         if share >= _FREE_SHARE + _LONE_SHARE:
             today, commits = int(commits + of_full), (commits + of_full) % 1
-        sold, sales = int(sales + of_all), (sales + of_all) % 1
-        what = ["commits"] * max(today, share >= _FREE_SHARE) + ["sales"] * sold
+        each, others = int(others + of_all), (others + of_all) % 1
+        what = ["commits"] * max(today, share >= _FREE_SHARE) + each * ["sales", "best", "weight", "pages"]
         for place, metric in enumerate(what):
             yield metric, begin + timedelta(hours=8, seconds=place * 43_200 // len(what))
 
@@ -168,13 +200,16 @@ def _voids(
         "a commit of many of its day": run_blocking(_rows(dsn, _OTHERS, USER, "commits")),
         "the one commit of its day": run_blocking(_rows(dsn, _LONE, USER)),
         "a sale": run_blocking(_rows(dsn, _OTHERS, USER, "sales")),
+        "a best result (MAX)": run_blocking(_rows(dsn, _RECORDS, USER, "best")),
+        "a weight (LAST)": run_blocking(_rows(dsn, _ALL, USER, "weight")),
+        "the first of a page (UNIQUE)": run_blocking(_rows(dsn, _FIRSTS, USER, "pages")),
     }
     meter = Meter(stack, lab.generator.pid)
     found = []
     for share in (0.06, 0.5, 0.97):
         for number in range(each):
             for what, rows in kinds.items():
-                row = rows[int(share * len(rows)) + number]
+                row = rows[int(share * (len(rows) - each)) + number]
                 before = meter.read()
                 began = time.perf_counter()
                 calls = _void(stub, row["entry_id"])
