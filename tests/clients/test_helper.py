@@ -15,7 +15,7 @@ from laurel.common.v1 import error_pb2
 from laurel.orchestrator.v1 import event_pb2, user_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb2
 from laurel.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
-from laurel_client import DEFAULT_TIMEOUT_SECONDS, MAX_ATTEMPTS, FieldViolation, LaurelError
+from laurel_client import DEFAULT_TIMEOUT_SECONDS, MAX_ATTEMPTS, FieldViolation, LaurelError, channels
 
 from shared.errors import Aborted, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from shared.errors import FieldViolation as Violation
@@ -362,3 +362,8 @@ def test_an_item_of_a_batch_is_refused_with_the_same_error() -> None:
     assert error.metadata == {"missing": "30"}
     assert error.violations == (FieldViolation("value", "too much", "TOO_MUCH"),)
     assert error.retry_after_seconds == 0.2
+
+
+def test_a_service_that_was_away_for_long_is_looked_for_every_two_seconds() -> None:
+    """gRPC's own waits grow to two minutes, for which calls would go on failing at once."""
+    assert dict(channels._OPTIONS)["grpc.max_reconnect_backoff_ms"] == 2_000

@@ -48,6 +48,8 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # A service that comes back is found within seconds, however long it was away; gRPC's own limit is two minutes.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
 
