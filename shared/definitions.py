@@ -137,7 +137,7 @@ class DefinitionKind(Struct, Generic[M], frozen=True):
 
     def used_text(self, key: str) -> str:
         """That users hold something of it, in words."""
-        return f"the {Name(self.name, key)} is in use"
+        return f"users hold something of the {Name(self.name, key)}"
 
 
 class _Fields(Protocol):

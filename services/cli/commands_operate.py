@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,6 +116,19 @@ class OperateGroup(ShowGroup):
     """A command for each operation; what is none of them is a file."""
 
     otherwise = "file"
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        name = args[0] if args else ""
+        if (
+            name
+            and not name.startswith("-")
+            and not self.get_command(context, name)
+            and not Path(name).exists()
+        ):
+            close = get_close_matches(name, self.list_commands(context), 1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise click.UsageError(f"{name!r} is neither an operation nor a file{meant}", context)
+        return super().parse_args(context, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *operation_names()]

@@ -10,7 +10,7 @@ from laurel.common.v1.configuration_pb2 import FieldChange
 
 from services.notification import convert
 from services.notification.feed import FeedReader
-from shared.errors import FieldViolation, InvalidArgument
+from shared.errors import InvalidArgument, Violations
 from shared.postgres import admin
 from shared.postgres.errors import is_conflict
 from shared.postgres.mutations import once
@@ -63,16 +63,11 @@ async def newest(feed: FeedReader, types: Sequence[str], path: str) -> str:
         return await feed.newest(asked)
     except InvalidArgument as error:
         places = list(types)
-        raise InvalidArgument(
-            error.message,
-            reason=error.reason,
-            violations=tuple(
-                FieldViolation(
-                    _path(violation.field, asked, places, path), violation.description, violation.reason
-                )
-                for violation in error.violations
-            ),
-        ) from None
+        found = Violations()
+        for violation in error.violations:
+            where = _path(violation.field, asked, places, path)
+            found.add(where, violation.description, violation.reason)
+        raise found.error(error.reason) from None
 
 
 def _path(field: str, asked: list[str], places: list[str], path: str) -> str:

@@ -311,7 +311,7 @@ class UndoHandlers:
             raise unknown_entry(entry_id)
         if not OPERATIONS[audit.operation].voidable:
             raise FailedPrecondition(
-                f"a {audit.operation} cannot be voided",
+                f"entries of the kind '{audit.operation}' cannot be voided",
                 reason="ENTRY_NOT_VOIDABLE",
                 metadata={"entry_id": str(entry_id), "operation": audit.operation},
             )

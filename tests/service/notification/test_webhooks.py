@@ -395,3 +395,4 @@ async def test_everything_that_is_wrong_with_an_endpoint_is_said(service: Servic
     endpoint.types[:] = ["webhook.endpoint_switched_off", "streak.exploded"]
     error = await refused(create())
     assert [violation.field for violation in error.violations] == ["endpoint.types[1]"]
+    assert error.message == "endpoint.types[1]: is not a type of domain events"

@@ -1,5 +1,7 @@
 """`laurel operate`: every operation has a command, made of its request, with help from the contract."""
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 from laurel.common.v1.date_pb2 import LocalDate
@@ -87,8 +89,23 @@ def test_what_is_not_given_is_not_in_the_request() -> None:
         assert request(name).ByteSize() == 0  # type: ignore[attr-defined]
 
 
-def test_what_is_no_operation_is_a_file() -> None:
+def test_what_is_no_operation_is_a_file(tmp_path: Path) -> None:
     group = cli.commands["operate"]
     assert isinstance(group, ShowGroup)
-    shown = CliRunner().invoke(cli, ["operate", "/does/not/exist"])
-    assert "File '/does/not/exist' does not exist" in shown.output
+    file = tmp_path / "operations.jsonl"
+    file.write_text("nonsense\n")
+    shown = CliRunner().invoke(cli, ["operate", str(file)])
+    assert f"{file}:1:" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("points-grnt", "'points-grnt' is neither an operation nor a file; did you mean points-grant?"),
+        ("zzz", "'zzz' is neither an operation nor a file\n"),
+    ],
+)
+def test_what_is_no_operation_and_no_file_is_said_to_be_neither(name: str, said: str) -> None:
+    shown = CliRunner().invoke(cli, ["operate", name, "--user-id", "ada"])
+    assert shown.exit_code == 2
+    assert said in shown.output
