@@ -32,6 +32,7 @@ from services.achievement.domain import (
 from services.achievement.history import History, HistoryQuery, HistoryRow
 from services.achievement.past import PastStore
 from services.achievement.store import Asked, Loaded, LogEntry, Store
+from services.achievement.store_undo import UndoStore
 from shared import faults
 from shared.clock import Clock
 from shared.entries import EntryKind, Reversal
@@ -235,11 +236,12 @@ class Handlers:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
-        state, fact = await self._store.lock_fact(connection, reversal.entry_id, catalogue)
+        undo = UndoStore(connection)
+        state, fact = await undo.lock_fact(reversal.entry_id, catalogue)
         calls, taken = {}, []
         if not fact.metric:
-            taken = await self._store.withheld_by(connection, reversal.entry_id)
-            calls = await self._store.next_calls(connection, state, fact, catalogue)
+            taken = await undo.withheld_by(reversal.entry_id)
+            calls = await undo.next_calls(state, fact, catalogue)
         facts: dict[UUID, Fact | None] = {}
         owners = await PastStore(connection).facts([live.entry_id for live in taken])
         while True:
@@ -252,7 +254,8 @@ class Handlers:
             except WantedFacts as wanted:
                 found = await PastStore(connection).facts(wanted.entry_ids)
                 facts |= dict.fromkeys(wanted.entry_ids) | found
-        await self._store.save_reverted(connection, derived, fact, changes, reversal.now)
+        self._store.recent.forget([state.user_id])
+        await undo.save(derived, fact, changes, reversal.now)
         await BEFORE_COMMIT.reach()
         return reverted_outcome(fact.entry_id, convert.effects(state.user_id, changes, catalogue))
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from services.achievement import store as achievement
+from services.achievement import store_undo as achievement_undo
 from services.leaderboard.store import events, past, undo
 from services.leaderboard.store import reads as rank_reads
 from services.orchestrator.saga import UNFINISHED, State
@@ -41,7 +41,7 @@ PARTICIPANT = {
 }
 STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
     "streak": {**PARTICIPANT, "fact": (streak.FACT, FIRST)},
-    "achievement": {**PARTICIPANT, "fact": (achievement.FACT, FIRST)},
+    "achievement": {**PARTICIPANT, "fact": (achievement_undo.FACT, FIRST)},
     "points": {**PARTICIPANT, "lock user": (points.LOCK_USER, FIRST)},
     "leaderboard": {
         **PARTICIPANT,

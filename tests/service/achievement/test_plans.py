@@ -6,7 +6,16 @@ import pytest
 from laurel.achievement.v1 import achievement_pb2 as types
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
-from services.achievement import anniversaries, convert, history, past, statistics, store, store_backfill
+from services.achievement import (
+    anniversaries,
+    convert,
+    history,
+    past,
+    statistics,
+    store,
+    store_backfill,
+    store_undo,
+)
 from services.achievement.anniversaries import Anniversaries
 from services.achievement.definitions import KINDS, catalogue_of
 from services.achievement.domain import Command
@@ -40,7 +49,7 @@ ENTRY = entry_id("e1")
 STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "everything of a user": (store.LOAD_WHOLE, ("alice",)),
     "whether it is in use": (store.IN_USE, ("ten",)),
-    "the next call": (store.NEXT_CALL, ("alice", "founder", ENTRY, 0)),
+    "the next call": (store_undo.NEXT_CALL, ("alice", "founder", ENTRY, 0)),
     "facts by their ids": (past.FACTS, ([ENTRY],)),
     "a user's history": (history.OF_USER, ("alice", "", 0, NOON, NOON, NOON, ENTRY, 3, 51)),
     "an achievement's history": (history.OF_ACHIEVEMENT, ("ten", 0, NOON, NOON, NOON, ENTRY, 3, 51)),
