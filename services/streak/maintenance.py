@@ -14,7 +14,8 @@ from services.streak.convert import Effect
 from services.streak.domain import Catalogue
 from services.streak.handlers import MoreStore, StoredCatalogue
 from services.streak.open_streaks import OpenStreaks
-from services.streak.store import Key, Store
+from services.streak.rows import Key
+from services.streak.store import Store
 from services.streak.store_maintenance import MaintenanceStore
 from shared import faults
 from shared.ids import derived_id_at

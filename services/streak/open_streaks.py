@@ -58,7 +58,8 @@ from services.streak.domain import moved as moved_to
 from services.streak.open_contributions import OpenContributions, UndoneEvent
 from services.streak.open_history import OpenHistory
 from services.streak.open_zones import OpenZones
-from services.streak.store import Key, Loaded, StreakRow, Writes
+from services.streak.rows import Key
+from services.streak.store import Loaded, StreakRow, Writes
 from services.streak.wanted import Known, Missing, Wanted
 from shared.calendar import EARLIEST
 from shared.postgres.errors import StateMoved

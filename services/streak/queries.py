@@ -29,7 +29,8 @@ from services.streak.domain import (
     whole_life,
 )
 from services.streak.handlers import StoredCatalogue
-from services.streak.store import Key, Store
+from services.streak.rows import Key
+from services.streak.store import Store
 from services.streak.store_history import HistoryStore
 from services.streak.store_reads import Ending, Longest, ReadStore, Statistics
 from services.streak.store_zones import ZoneStore

@@ -13,28 +13,28 @@ import asyncpg
 from msgspec import Struct
 
 from services.streak.domain import (
-    NOTHING_BY_HAND,
     Fact,
-    Followed,
-    FreezeReason,
     LedgerKey,
     LedgerLine,
     Period,
-    PeriodStatus,
-    Reach,
     UserStreak,
     UserZone,
     ZoneChange,
-    fact,
 )
-from services.streak.encoding import decode, decode_by_hand, encode, encode_by_hand
+from services.streak.encoding import encode, encode_by_hand
+from services.streak.rows import (
+    Key,
+    columns_of,
+    fact_of,
+    key_of,
+    ledger_row,
+    period_row,
+    user_streak_of,
+)
 from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
 from shared.recent import RecentStates
-
-Key = tuple[str, str]
-"""A user's streak: user id and streak key."""
 
 # One row for each streak of a user that the batch can touch, at least one for each user. OFFSET 0 keeps the planner
 # from joining with all rows of those streaks, which looks cheap while the table is empty: that is when it is asked.
@@ -344,9 +344,9 @@ class Store:
             ],
             sorted(map(_log_row, entries), key=lambda row: row[0]),
             [_state_row(row) for row in writes.streaks],
-            [_period_row(key, row) for key, _, row in writes.periods if row],
+            [period_row(key, row) for key, _, row in writes.periods if row],
             [(*key, start) for key, start, row in writes.periods if row is None],
-            [_ledger_row(key, row) for key, _, row in writes.ledger if row],
+            [ledger_row(key, row) for key, _, row in writes.ledger if row],
             [(*key, *line) for key, line, row in writes.ledger if row is None],
             *columns_of(writes.stayed, 2),
             loaded.configuration_version,
@@ -411,51 +411,8 @@ def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
             for row in rows
             if row["time_zone"] is not None
         },
-        streaks={key_of(row): _user_streak(row) for row in rows if row["streak"] is not None},
+        streaks={key_of(row): user_streak_of(row) for row in rows if row["streak"] is not None},
     )
-
-
-def _user_streak(row: asyncpg.Record) -> UserStreak:
-    by_hand = decode_by_hand(row["by_hand"]) if row["by_hand"] is not None else NOTHING_BY_HAND
-    return UserStreak(
-        version=row["version"],
-        followed=Followed(row["length"], row["longest"], row["reach_time"]),
-        fingerprint=row["fingerprint"],
-        closed_time=row["closed_time"],
-        state=decode(row["state"], by_hand) if row["state"] is not None else None,
-        by_hand=by_hand,
-    )
-
-
-def key_of(row: asyncpg.Record) -> Key:
-    """Whose streak a row is about."""
-    return row["user_id"], row["streak"]
-
-
-def fact_of(row: asyncpg.Record) -> Fact:
-    """The fact of a row of `request_log`."""
-    return fact(
-        row["entry_id"],
-        row["metric"],
-        row["contribution_micros"],
-        row["occur_time"],
-        row["time_zone"],
-        row["apply_time"],
-    )
-
-
-def period_of(row: asyncpg.Record) -> Period:
-    """A row of `periods`."""
-    reach = None
-    if row["entry_id"] is not None:
-        reach = Reach(row["entry_id"], row["settle_time"], row["local_date"])
-    status = PeriodStatus(row["status"])
-    return Period(row["start_date"], row["end_date"], status, row["length"], row["settle_time"], reach)
-
-
-def ledger_line_of(row: asyncpg.Record) -> LedgerLine:
-    """A row of `freeze_ledger`."""
-    return LedgerLine(row["effective_date"], FreezeReason(row["reason"]), row["amount"], row["about_date"])
 
 
 def _log_row(entry: LogEntry) -> tuple[Any, ...]:
@@ -491,17 +448,3 @@ def _state_row(row: StreakRow) -> tuple[Any, ...]:
         encode(streak.state) if streak.state else None,
         encode_by_hand(streak.by_hand) if streak.by_hand else None,
     )
-
-
-def _period_row(key: Key, row: Period) -> tuple[Any, ...]:
-    reach = (row.reach.entry_id, row.reach.local_date) if row.reach else (None, None)
-    return (*key, row.start_date, row.end_date, row.status, row.length, row.settle_time, *reach)
-
-
-def _ledger_row(key: Key, line: LedgerLine) -> tuple[Any, ...]:
-    return (*key, line.effective_date, line.reason, line.amount, line.about_date)
-
-
-def columns_of(keys: Iterable[Sequence[Any]], width: int) -> list[Sequence[Any]]:
-    """Keys that are asked for, as one array for each of their parts."""
-    return list(zip(*keys, strict=True)) or [()] * width

@@ -20,7 +20,7 @@ from services.streak.domain import (
     facts_since,
     facts_until,
 )
-from services.streak.store import Key, columns_of, fact_of, key_of, ledger_line_of, period_of
+from services.streak.rows import Key, columns_of, fact_of, key_of, ledger_line_of, period_of
 from shared.calendar import EARLIEST
 from shared.postgres.pool import Connection, Pool
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
-from services.streak.store import Key, columns_of, key_of
+from services.streak.rows import Key, columns_of, key_of
 from shared.postgres.pool import Connection, Pool
 
 IS_DUE: Final = "SELECT EXISTS (SELECT FROM streak_states WHERE next_close_time <= $1)"

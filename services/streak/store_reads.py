@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from services.streak.domain import NOTHING_BY_HAND, LedgerLine, Period, PeriodStatus, Reach, StreakState
 from services.streak.encoding import decode, decode_by_hand
-from services.streak.store import Key, ledger_line_of, period_of
+from services.streak.rows import Key, ledger_line_of, period_of
 from shared.postgres.pool import Pool
 from shared.tenants import own_range
 

@@ -9,7 +9,7 @@ import asyncpg
 from msgspec import Struct
 
 from services.streak.domain import Fact, ZoneChange
-from services.streak.store import columns_of, fact_of
+from services.streak.rows import columns_of, fact_of
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.streak.domain import Around, History, Since, Window, ZoneChange
-from services.streak.store import Key
+from services.streak.rows import Key
 from services.streak.store_zones import Contributions, Place
 
 
