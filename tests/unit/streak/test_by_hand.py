@@ -33,7 +33,7 @@ from services.streak.domain import (
 )
 from shared.entries import EntryKind, OfStreak, StreakCall
 from tests.unit.streak.slow_fold import slow_fold
-from tests.unit.streak.test_fold_properties import Stored, assert_same
+from tests.unit.streak.stored import Stored, assert_same
 from tests.unit.streak.worlds import (
     Change,
     amnesties,
