@@ -14,6 +14,7 @@ from services.points.domain.edits import Edit
 from services.points.domain.facts import Command, Fact
 from services.points.domain.ledger import Change, merged
 from services.points.domain.limits import Refusal
+from services.points.domain.owners import Owners
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod, shifts
 from services.points.refolding import History, refold
@@ -61,6 +62,7 @@ async def apply_amending(
     keys = late(catalogue, state, command)
     time = since(state, keys, command.entry.occur_time)
     asked = days_asked(catalogue, state, command)
+    owners: Owners | None = None
     for is_last, start in enumerate((time, None)):
         try:
             if catalogue.day_limited and (is_last or asked is not None):
@@ -68,9 +70,11 @@ async def apply_amending(
             if keys:
                 window = await history.window(start)
                 state = with_window(state, keys, window, start, history.terms)
-            decided = apply(catalogue, state, command, amended)
+            decided = apply(catalogue, state, command, amended, owners)
         except HistoryNeeded:
             state = await _with_rewarded_periods(history, catalogue, state, command)
+            named = await history.named(entries_named(command, state, ()))
+            owners = Owners(command.entry, named, history.terms)
             continue
         if not isinstance(decided, Applied):
             return decided

@@ -98,7 +98,7 @@ class Handlers:
         """
         configuration = await self._configuration.latest()
         state = (await self._store.load([user_id])).states[user_id]
-        if asks_for_lots(state, now):
+        if asks_for_lots(configuration.catalogue, state, now):
             state = with_lots(state, (await self._store.lots([user_id])).get(user_id, Lots()))
         state, _ = advanced(configuration.catalogue, state, now)
         accounts = state.points.accounts
@@ -164,7 +164,7 @@ class Handlers:
     ) -> tuple[dict[UUID, bytes], list[Work[Command]]]:
         states = await self._with_windows(catalogue, loaded.states, batch)
         await self._know_days(catalogue, states, batch)
-        await self._know_lots(states, batch)
+        await self._know_lots(catalogue, states, batch)
         before = dict(states)
         awards: dict[str, list[Award]] = {}
         entries: list[LogEntry] = []
@@ -264,7 +264,9 @@ class Handlers:
             for user_id, days in (await self._store.days(since, catalogue.day_limited)).items():
                 states[user_id] = with_days(states[user_id], days)
 
-    async def _know_lots(self, states: dict[str, UserState], batch: Sequence[Work[Command]]) -> None:
+    async def _know_lots(
+        self, catalogue: Catalogue, states: dict[str, UserState], batch: Sequence[Work[Command]]
+    ) -> None:
         """Into the states, what is left of awards, where something may have expired. No round trip without such."""
         if not any(state.clocks for state in states.values()):
             return
@@ -272,7 +274,7 @@ class Handlers:
             user_id
             for work in batch
             for user_id in _users_of(work)
-            if asks_for_lots(states[user_id], work.command.entry.now)
+            if asks_for_lots(catalogue, states[user_id], work.command.entry.now)
         }
         if asked:
             lots = await self._store.lots(asked)
@@ -294,27 +296,54 @@ class Handlers:
             if _is_revisable(work.command):
                 work = _revised(work, await self._store.revisions([work.entry_id], connection))
                 await self._store.forget_revisions([work.entry_id], connection)
-            history = UserHistory(connection, before, self._terms)
             attempt = connection.transaction()
             await attempt.start()
-            decided = await apply_amending(history, configuration.catalogue, before, work.command)
+            catalogue = configuration.catalogue
+            known, due, came = await self._come_before(
+                connection, catalogue, before, work.command.entry, version
+            )
+            history = UserHistory(connection, due, self._terms)
+            decided = await apply_amending(history, catalogue, due, work.command)
             own: list[Award] = []
-            after = before
-            award_count = before.award_count
+            changed: tuple[Change, ...] = ()
             if isinstance(decided, Applied):
                 await attempt.commit()
                 own, after = rows.awards_of(decided.changes, refolded=False), decided.state
-                award_count = after.award_count - len(own)
+                changed = merged((*came, *decided.changes)) if came else decided.changes
             else:
                 await attempt.rollback()
-            changed = decided.changes if isinstance(decided, Applied) else ()
+                known = after = before
+            award_count = after.award_count - len(own)
             entry = _log_entry(work, decided, award_count, convert.effects(user_id, changed))
             await BEFORE_STORE.reach()
             await self._store.save(
-                [entry], {user_id: own}, loaded.states, {user_id: after}, version, connection
+                [entry], {user_id: own}, {user_id: known}, {user_id: after}, version, connection
             )
         await AFTER_STORE.reach()
         return entry.outcome
+
+    async def _come_before(
+        self, connection: Connection, catalogue: Catalogue, state: UserState, entry: Entry, version: int
+    ) -> tuple[UserState, UserState, list[Change]]:
+        """The state as it is stored, and as it is with what came due before an entry; and what that changed."""
+        found = state
+        if asks_for_lots(catalogue, state, entry.now):
+            lots = await self._store.lots([state.user_id], connection)
+            found = with_lots(state, lots.get(state.user_id, Lots()))
+        found, came = _with_what_is_due(catalogue, found, entry)
+        if not came:
+            return state, found, []
+        changes = [change for each in came for change in each.changes]
+        await self._store.save(
+            [rows.came_entry(state.user_id, each.fact, each.award_count, entry.now) for each in came],
+            {state.user_id: rows.awards_of(changes, refolded=False)},
+            {state.user_id: state},
+            {state.user_id: found},
+            version,
+            connection,
+        )
+        found = replace(rows.as_loaded(state, found), completions=state.completions)
+        return found, found, changes
 
     async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
         """What a long refold does is not lost with its caller's patience: who asks again finds it in the log."""

@@ -109,13 +109,14 @@ class Maintenance:
             configuration = await self._configuration.at(version, connection)
             await self._terms.keep(connection, configuration, for_good=False)
             before = dict(loaded.states)
-            asking = [user_id for user_id, state in before.items() if asks_for_lots(state, now)]
+            catalogue = configuration.catalogue
+            asking = [user_id for user_id, state in before.items() if asks_for_lots(catalogue, state, now)]
             lots = await self._store.lots(asking, connection) if asking else {}
             before |= {user_id: with_lots(before[user_id], lots.get(user_id, Lots())) for user_id in asking}
             after: dict[str, UserState] = {}
             came: list[tuple[str, Came]] = []
             for user_id, state in before.items():
-                after[user_id], found = advanced(configuration.catalogue, state, now)
+                after[user_id], found = advanced(catalogue, state, now)
                 came.extend((user_id, each) for each in found)
             entries = [came_entry(user_id, each.fact, each.award_count, now) for user_id, each in came]
             awards: dict[str, list[Award]] = {}

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from services.points.domain.account import Account
 from services.points.domain.clocks import Clock
 from services.points.domain.counting import Timeline, stored
-from services.points.domain.days import Days, Given
+from services.points.domain.days import UNKNOWN, Days, Given
 from services.points.domain.definitions import BoostKey, TriggerKey
 from services.points.domain.facts import Fact, Instant
 from services.points.domain.fold import Points
@@ -208,7 +208,7 @@ def as_loaded(old: UserState, new: UserState) -> UserState:
         key: timeline if before.get(key) is timeline else stored(timeline)
         for key, timeline in new.points.timelines.items()
     }
-    points = replace(new.points, timelines=timelines)
+    points = replace(new.points, timelines=timelines, days=UNKNOWN, lots=None)
     return replace(new, version=old.version + 1, completions={}, points=points)
 
 

@@ -9,6 +9,7 @@ it.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 from msgspec import Struct, field
@@ -18,10 +19,10 @@ from services.points.domain.edits import Edit, Terms
 from services.points.domain.facts import AchievementChange, Command, Due, Fact
 from services.points.domain.fold import once
 from services.points.domain.multipliers import for_trigger
+from services.points.domain.owners import Owners
 from services.points.domain.state import StreakCount, UserState
 from services.points.domain.streaks import LivePeriod, corrected, due_for, shifts
 from shared.entries import EntryKind
-from shared.filters import matches
 
 
 class Amendment(Struct, frozen=True):
@@ -72,6 +73,7 @@ def amendment(
     `live` are the awards for its completions and of its streaks' triggers, `facts` those of the entries that it names,
     `revised` what some of these contribute from now on.
     """
+    owners = Owners(command.entry, facts, terms)
     edits: dict[int, Edit] = {}
     own: list[Due] = []
     is_correction = command.entry.kind is EntryKind.CORRECTION
@@ -88,7 +90,7 @@ def amendment(
 
     for entry_id, contribution in revised.items():
         edit(facts[entry_id].position, Edit(contribution_micros=contribution))
-    completions, rewards, revoked = completed(catalogue, state, command)
+    completions, rewards, revoked = completed(catalogue, state, command, owners)
     for period in live:
         if period.due.completion_id in revoked:
             edit(period.position, Edit(dropped=(period.due.identity,)))
@@ -96,7 +98,6 @@ def amendment(
         give(due)
     streaks: dict[TriggerKey, StreakCount] = {}
     if is_correction:
-        attributes = command.entry.user.attributes
         for shift in shifts(catalogue, command.streak_changes):
             one_trigger = shift.configured
             settlement = corrected(
@@ -108,7 +109,7 @@ def amendment(
                     if period.due.key == one_trigger.key and period.due.period is not None
                 ],
                 command.entry.corrected_entry_id,
-                gives=one_trigger.system.active and matches(one_trigger.trigger.user_filters, attributes),
+                partial(owners.gives, one_trigger),
             )
             streaks[one_trigger.key] = settlement.count
             for taken in settlement.taken:
@@ -119,11 +120,12 @@ def amendment(
 
 
 def completed(
-    catalogue: Catalogue, state: UserState, command: Command
+    catalogue: Catalogue, state: UserState, command: Command, owners: Owners
 ) -> tuple[dict[UUID, int], list[Due], frozenset[UUID]]:
     """The counts of the completions that changed, what is due for them, and those that are rewarded no more.
 
-    A completion is rewarded while it has been completed and not revoked, in whichever order the two arrive.
+    A completion is rewarded while it has been completed and not revoked, in whichever order the two arrive. Raises
+    `HistoryNeeded`.
     """
     if not command.achievement_changes:
         return {}, [], frozenset()
@@ -138,7 +140,7 @@ def completed(
         before = state.completions.get(completion_id, 0)
         counts[completion_id] = before + delta
         if before < 1 <= counts[completion_id]:
-            for trigger in _rewards(catalogue, command, changes[completion_id]):
+            for trigger in _rewards(catalogue, changes[completion_id], owners):
                 due = once(trigger.key, trigger.trigger, changes[completion_id].owner)
                 dues.append(_for_completion(due, completion_id))
         elif counts[completion_id] < 1 <= before:
@@ -146,13 +148,11 @@ def completed(
     return counts, dues, frozenset(revoked)
 
 
-def _rewards(
-    catalogue: Catalogue, command: Command, change: AchievementChange
-) -> Iterator[ConfiguredTrigger]:
+def _rewards(catalogue: Catalogue, change: AchievementChange, owners: Owners) -> Iterator[ConfiguredTrigger]:
     causes: Iterable[str | None] = (change.achievement, None)
     for cause in causes:
         for trigger in catalogue.by_achievement.get(cause, ()):
-            if matches(trigger.trigger.user_filters, command.entry.user.attributes):
+            if owners.gives(trigger, change.owner):
                 yield trigger
 
 

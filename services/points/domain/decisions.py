@@ -21,7 +21,8 @@ from services.points.domain.fold import mark_of, step
 from services.points.domain.holds import Holding, decide, held
 from services.points.domain.ledger import Change, Draft, write
 from services.points.domain.limits import InsufficientPoints, NoRoom, NotGiven, Refusal
-from services.points.domain.multipliers import boosts_at, for_trigger
+from services.points.domain.multipliers import boosts_at
+from services.points.domain.owners import Owners
 from services.points.domain.state import UserState
 from services.points.domain.streaks import arrived
 from services.points.domain.timing import sooner
@@ -50,15 +51,21 @@ class CountedFact(Struct, frozen=True):
 
 
 def apply(
-    catalogue: Catalogue, state: UserState, command: Command, amended: Amendment | None = None
+    catalogue: Catalogue,
+    state: UserState,
+    command: Command,
+    amended: Amendment | None = None,
+    owners: Owners | None = None,
 ) -> Applied | Refusal:
     """What the entry does to the user's points; or why it is refused, which changes nothing (RULES 5.4).
 
-    `amended`: what it changed of earlier facts is in the state already. Raises `HistoryNeeded`.
+    `amended`: what it changed of earlier facts is in the state already. `owners`: where the facts of the entries that
+    it names are known. Raises `HistoryNeeded`.
     """
     entry = command.entry
+    owners = owners or Owners(entry)
     if amended is None:
-        completions, given, _ = completed(catalogue, state, command)
+        completions, given, _ = completed(catalogue, state, command, owners)
     else:
         completions, given = dict(amended.completions), list(amended.given)
     streaks_after = dict(amended.streaks) if amended else {}
@@ -70,11 +77,10 @@ def apply(
         if system is None or not system.active:
             return NotGiven(gift.points_system, archived=system is not None)
     if command.streak_changes and entry.kind is not EntryKind.CORRECTION:
-        streaks_after, dues = arrived(catalogue, state, entry.user.attributes, command.streak_changes)
+        streaks_after, dues = arrived(catalogue, state, command.streak_changes, owners.gives)
         given = [*dues, *given]
     own = Instant(entry.entry_id, entry.occur_time, local_date(entry.occur_time, entry.time_zone))
-    if catalogue.boosts:
-        given = [_boosted(catalogue, entry, due) for due in given]
+    given = [owners.boosted(catalogue, due) for due in given]
     giver = own if command.half_of is None else replace(own, entry_id=command.half_of)
     given.extend(Due(TriggerKey(gift.points_system, GIFT), giver, 1, gift.amount) for gift in holding.gifts)
     fact = Fact(
@@ -201,12 +207,6 @@ def placed_among(
     return placed(timeline, marks, time)
 
 
-def _boosted(catalogue: Catalogue, entry: Entry, due: Due) -> Due:
-    """What is given with the entry, with the boosts of the instant that it belongs to."""
-    boosts = boosts_at(catalogue, entry.user.user_id, entry.user.attributes, due.owner)
-    return replace(due, boosts=for_trigger(catalogue, boosts, due.key))
-
-
 def _touched(catalogue: Catalogue, state: UserState, command: Command) -> Iterator[str]:
     """The systems of the triggers that may be due with the entry."""
     entry = command.entry
@@ -233,10 +233,12 @@ def _matching(catalogue: Catalogue, entry: Entry) -> list[TriggerKey]:
                 and matches(trigger.trigger.user_filters, entry.user.attributes)
             ):
                 found.append(trigger.key)
-    for trigger in catalogue.by_user_created:
-        filters = trigger.trigger.user_filters
-        if filters and not entry.kind.follows and matches(filters, entry.user.attributes):
-            found.append(trigger.key)
+    if not entry.kind.follows:
+        found.extend(
+            trigger.key
+            for trigger in catalogue.looking_at_users
+            if matches(trigger.trigger.user_filters, entry.user.attributes)
+        )
     return found
 
 

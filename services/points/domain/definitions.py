@@ -319,6 +319,10 @@ class Catalogue(Struct, frozen=True):
     """Those of active systems."""
     day_limited: frozenset[str] = frozenset()
     """The systems with limits of a day, or cooldowns."""
+    looking_at_users: tuple[ConfiguredTrigger, ...] = ()
+    """Those for new users, streaks and achievements that have filters."""
+    boosts_look_at_users: bool = False
+    """Some boost has filters."""
     version: int = 0
     """Of the configuration: facts name their terms by it."""
 
@@ -331,6 +335,7 @@ class Catalogue(Struct, frozen=True):
         by_achievement: dict[str | None, tuple[ConfiguredTrigger, ...]] = {}
         by_user_created: tuple[ConfiguredTrigger, ...] = ()
         by_time: tuple[ConfiguredTrigger, ...] = ()
+        looking_at_users: tuple[ConfiguredTrigger, ...] = ()
         for configured in (
             ConfiguredTrigger(system, t) for system in ordered.values() for t in system.triggers
         ):
@@ -345,6 +350,9 @@ class Catalogue(Struct, frozen=True):
                     by_user_created = (*by_user_created, configured)
                 case TimeCause() if configured.system.active:
                     by_time = (*by_time, configured)
+            is_given = isinstance(configured.trigger.cause, StreakCause | AchievementCause | UserCreatedCause)
+            if is_given and configured.trigger.user_filters:
+                looking_at_users = (*looking_at_users, configured)
         awarding = {
             TriggerKey(system.key, trigger.key): trigger
             for system in ordered.values()
@@ -366,6 +374,8 @@ class Catalogue(Struct, frozen=True):
             by_time=by_time,
             awarding=awarding,
             boosts=boosts,
+            looking_at_users=looking_at_users,
+            boosts_look_at_users=any(boost.user_filters for boost in boosts.values()),
             day_limited=frozenset(key for key, system in ordered.items() if system.limits_days),
             version=version,
         )

@@ -80,8 +80,8 @@ class Fact(Struct, frozen=True):
     """It follows from other entries: nobody's first."""
     contribution_micros: int = 0
     triggers: tuple[TriggerKey, ...] = ()
-    """The metric triggers that its contribution counts for; and those for new users that look at attributes, where it
-    matched.
+    """The metric triggers that its contribution counts for; and those for new users, streaks and achievements that look
+    at attributes, where it matched.
     """
     boosts: tuple[BoostKey, ...] = ()
     """Those that apply to what belongs to it."""

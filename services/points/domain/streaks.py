@@ -11,8 +11,9 @@ it belongs to: as though it had been given when that event came.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -23,7 +24,9 @@ from services.points.domain.counting import HistoryNeeded
 from services.points.domain.definitions import Catalogue, ConfiguredTrigger, StreakCause, TriggerKey
 from services.points.domain.facts import Due, Instant, PeriodChange, StreakChange
 from services.points.domain.state import Owed, Passing, StreakCount, UserState
-from shared.filters import matches
+
+Gives = Callable[[Instant], bool]
+"""Whether a trigger gives to its user for what belongs to an entry."""
 
 KEPT_PASSINGS: Final = 8
 """Of a trigger and a user: voids of one user that are under way together are few."""
@@ -37,13 +40,20 @@ class Granted(Struct, frozen=True):
     count: StreakCount
 
 
-class Retold(Struct, frozen=True):
-    """What a trigger grants by all arrivals, with the event that is corrected and without it."""
+Arrivals = tuple[tuple[PeriodChange, ...], ...]
+"""What each changed, oldest first."""
 
-    periods: frozenset[date]
-    """Those that are told of."""
-    before: Granted
-    after: Granted
+
+class Retold(Struct, frozen=True):
+    """All arrivals of a stretch, with the event that is corrected and without it."""
+
+    before: Arrivals
+    after: Arrivals
+
+    @property
+    def periods(self) -> frozenset[date]:
+        """Those that are told of."""
+        return frozenset(period.start_date for changes in (*self.before, *self.after) for period in changes)
 
 
 class Shift(Struct, frozen=True):
@@ -97,29 +107,21 @@ def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Sh
             cause = trigger.trigger.cause
             if isinstance(cause, StreakCause):
                 shift = _shift(trigger, cause, [those[day] for day in sorted(those)])
-                retold = _retold(trigger, cause, newest[streak])
+                of = newest[streak]
+                is_retold = of.arrivals_before or of.arrivals_after
+                retold = Retold(of.arrivals_before, of.arrivals_after) if is_retold else None
                 if retold or shift != Shift(trigger, (), (), (), (), ()):
-                    yield replace(shift, version=newest[streak].version, retold=retold)
+                    yield replace(shift, version=of.version, retold=retold)
 
 
-def _retold(trigger: ConfiguredTrigger, cause: StreakCause, change: StreakChange) -> Retold | None:
-    if not change.arrivals_before and not change.arrivals_after:
-        return None
-    arrivals = (*change.arrivals_before, *change.arrivals_after)
-    return Retold(
-        frozenset(period.start_date for changes in arrivals for period in changes),
-        _as_they_came(trigger, cause, change.arrivals_before),
-        _as_they_came(trigger, cause, change.arrivals_after),
-    )
-
-
-def _as_they_came(
-    trigger: ConfiguredTrigger, cause: StreakCause, arrivals: Iterable[Sequence[PeriodChange]]
-) -> Granted:
+def _as_they_came(trigger: ConfiguredTrigger, arrivals: Arrivals, gives: Gives) -> Granted:
+    """What a trigger grants by all of them."""
+    cause = trigger.trigger.cause
+    assert isinstance(cause, StreakCause)
     owners: dict[date, Instant] = {}
     count = StreakCount()
     for changes in arrivals:
-        count = _moved(_shift(trigger, cause, changes), count, frozenset(owners), awards=True)
+        count = _moved(_shift(trigger, cause, changes), count, frozenset(owners), gives)
         granted = _grantable(count)
         owners |= {owed.start_date: owed.reach for owed in granted}
         count = _granted(count, granted)
@@ -127,7 +129,10 @@ def _as_they_came(
 
 
 def arrived(
-    catalogue: Catalogue, state: UserState, attributes: Mapping[str, str], changes: Iterable[StreakChange]
+    catalogue: Catalogue,
+    state: UserState,
+    changes: Iterable[StreakChange],
+    gives: Callable[[ConfiguredTrigger, Instant], bool],
 ) -> tuple[dict[TriggerKey, StreakCount], list[Due]]:
     """How far the triggers have counted after an entry that corrects nothing, and what is due with it.
 
@@ -145,9 +150,8 @@ def arrived(
             if state.rewarded_periods is None:
                 raise HistoryNeeded
             rewarded = state.rewarded_periods.get(trigger.key, frozenset())
-        awards = trigger.system.active and matches(trigger.trigger.user_filters, attributes)
-        after = _moved(shift, before, rewarded, awards=awards)
-        granted = _grantable(after) if awards else []
+        after = _moved(shift, before, rewarded, partial(gives, trigger))
+        granted = _grantable(after) if trigger.system.active else []
         dues.extend(due_for(trigger, one) for one in granted)
         counts[trigger.key] = _granted(after, granted)
     return counts, dues
@@ -158,17 +162,17 @@ def corrected(
     before: StreakCount,
     live: Sequence[LivePeriod],
     corrected_entry_id: UUID | None,
-    *,
-    gives: bool,
+    gives: Gives,
 ) -> Settlement:
-    """What a correction takes back and gives. `live` are the trigger's awards; `gives`: it can award to the user."""
-    if gives and shift.retold is not None:
-        settlement = _by_arrivals(shift, shift.retold, before, live)
+    """What a correction takes back and gives. `live` are the trigger's awards."""
+    active = shift.configured.system.active
+    if active and shift.retold is not None:
+        settlement = _by_arrivals(shift, shift.retold, before, live, gives)
         if settlement is not None:
             return settlement
     by_period = {period.due.period: period for period in live}
     rewarded = frozenset(day for day in by_period if day is not None)
-    after = _moved(shift, before, rewarded, awards=gives)
+    after = _moved(shift, before, rewarded, gives)
     lost = _lost_awards(shift, before, by_period)
     elsewhere = _elsewhere(shift, before, after, by_period, lost, corrected_entry_id)
     taken = [*lost, *elsewhere]
@@ -189,7 +193,7 @@ def corrected(
         withdrawn=tuple(sorted((*after.withdrawn, *withdrawn))),
         passings=_newest(before.passings, passings),
     )
-    granted = _grantable(after, {period.due.period for period in left}) if gives else []
+    granted = _grantable(after, {period.due.period for period in left}) if active else []
     return Settlement(
         count=_granted(after, granted),
         taken=(*taken, *(by_period[one.start_date] for one in passing)),
@@ -198,18 +202,20 @@ def corrected(
 
 
 def _by_arrivals(
-    shift: Shift, retold: Retold, before: StreakCount, live: Sequence[LivePeriod]
+    shift: Shift, retold: Retold, before: StreakCount, live: Sequence[LivePeriod], gives: Gives
 ) -> Settlement | None:
     """The difference of what is granted by all arrivals with the event and without it. None where something else was
     granted with it: not all has come of what belongs to it, or the trigger was another one then.
     """
-    there = [period for period in live if period.due.period in retold.periods]
-    was, now = retold.before, retold.after
+    periods = retold.periods
+    there = [period for period in live if period.due.period in periods]
+    was = _as_they_came(shift.configured, retold.before, gives)
+    now = _as_they_came(shift.configured, retold.after, gives)
     owned = Counter((period.due.period, period.due.owner.entry_id) for period in there)
     if owned != Counter((day, owner.entry_id) for day, owner in was.owners.items()) or before.withdrawn:
         return None
-    owed = [one for one in before.owed if one.start_date not in retold.periods]
-    idle = [day for day in before.idle if day not in retold.periods]
+    owed = [one for one in before.owed if one.start_date not in periods]
+    idle = [day for day in before.idle if day not in periods]
     counted = len(owed) + len(was.count.owed), len(idle) + len(was.count.idle)
     if counted != (len(before.owed), len(before.idle)):
         return None
@@ -333,10 +339,10 @@ def due_for(trigger: ConfiguredTrigger, owed: Owed) -> Due:
     return Due(trigger.key, owed.reach, 1, trigger.trigger.amount, period=owed.start_date)
 
 
-def _moved(shift: Shift, before: StreakCount, rewarded: frozenset[date], *, awards: bool) -> StreakCount:
+def _moved(shift: Shift, before: StreakCount, rewarded: frozenset[date], gives: Gives) -> StreakCount:
     """The count after a change, before anything is granted or taken back for it.
 
-    `rewarded`: the periods with an award, as far as it is asked for. `awards`: the trigger can award now.
+    `rewarded`: the periods with an award, as far as it is asked for.
     """
     # One can be there twice: because what takes the first away, or gives it back, is still to come.
     owed, idle, withdrawn = list(before.owed), list(before.idle), list(before.withdrawn)
@@ -357,7 +363,7 @@ def _moved(shift: Shift, before: StreakCount, rewarded: frozenset[date], *, awar
             withdrawn.remove(change.start_date)
         elif change.start_date in idle:
             idle.remove(change.start_date)
-        elif change.reach is not None and awards:
+        elif change.reach is not None and shift.configured.system.active and gives(change.reach):
             owed.append(Owed(change.start_date, change.reach))
     return StreakCount(
         due_count=before.due_count + len(shift.gained) - len(shift.lost),

@@ -92,12 +92,18 @@ def advanced(
     return (state if clocks == state.clocks else replace(state, clocks=clocks)), tuple(came)
 
 
-def asks_for_lots(state: UserState, now: datetime) -> bool:
-    """Whether something may expire by then."""
+def asks_for_lots(catalogue: Catalogue, state: UserState, now: datetime) -> bool:
+    """Whether something may expire by then, be it something that is given only now."""
     clocks = state.clocks
     return bool(clocks) and any(
-        key.trigger == EXPIRED and clock.next_time <= now for key, clock in clocks.items()
+        clock.next_time <= now and (key.trigger == EXPIRED or _expires(catalogue, key))
+        for key, clock in clocks.items()
     )
+
+
+def _expires(catalogue: Catalogue, key: TriggerKey) -> bool:
+    system = catalogue.systems.get(key.points_system)
+    return system is not None and system.expiry is not None
 
 
 def with_lots(state: UserState, lots: Lots) -> UserState:

@@ -101,6 +101,41 @@ async def test_what_comes_too_late_for_a_date_on_which_something_expired_is_gone
     await right(service)
 
 
+async def test_what_was_given_too_late_is_gone_before_what_comes_after_it_also_in_one_batch(
+    service: Service,
+) -> None:
+    await define(service, "xp", expiry=TEN_DAYS)
+    for user, together in (("alice", True), ("bob", False)):
+        late = gift(f"{user}-late", 7, user=user, minutes=11 * DAY)
+        late.entry.occur_time.CopyFrom(to_timestamp(NOON + timedelta(minutes=1)))
+        spent = gift(f"{user}-spent", -1, user=user, minutes=11 * DAY)
+        outcomes = (
+            await send(service, late, spent)
+            if together
+            else [
+                *await send(service, late),
+                *await send(service, spent),
+            ]
+        )
+        assert outcomes[1].error.reason == "INSUFFICIENT_POINTS"
+    await maintain(service, 11 * DAY)
+    await right(service)
+
+
+async def test_what_time_gave_long_ago_has_expired_when_it_is_found(service: Service) -> None:
+    daily = types.PointsTrigger(key="daily", amount=5, time=types.TimePointsTrigger(every_days=1))
+    await define(service, "xp", [daily], expiry=types.PointsExpiry(after_days=2))
+    await send(service, gift("a", 1))
+    for day in range(7):
+        await maintain(service, day * DAY)
+    await send(service, gift("b", 1, user="bob"))
+    await maintain(service, 6 * DAY)
+    rows = [[tuple(row) for row in await service.database.fetch(LEDGER, user)] for user in ("alice", "bob")]
+    assert rows[0] == rows[1]
+    assert sum(row[2] for row in rows[0]) == 10
+    await right(service)
+
+
 async def test_a_read_says_what_expires_and_counts_what_has(service: Service) -> None:
     await define(
         service, "xp", expiry=types.PointsExpiry(on_date=date_pb2.LocalDate(year=2999, month=1, day=1))

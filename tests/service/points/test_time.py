@@ -14,7 +14,7 @@ from shared import faults
 from shared.rpc.convert import to_datetime, to_timestamp
 from tests.fixtures.feeds import listed
 from tests.service.points.conftest import Service
-from tests.service.points.messages import BADGE, NOON, apply, correction, event, gift, revert
+from tests.service.points.messages import BADGE, NOON, apply, correction, entry_id, event, gift, revert
 from tests.service.points.steps import amounts, balance, check_ledger, define, send
 
 REGROW = types.PointsTrigger(key="regrow", amount=1, time=types.TimePointsTrigger(every_hours=1))
@@ -91,6 +91,21 @@ async def test_what_a_pass_finds_and_what_an_entry_finds_are_the_same_rows(servi
     assert rows["alice"] == rows["bob"]
     assert sum(row[0] == "regrow" for row in rows["alice"]) == 4
     await check_ledger(service)
+
+
+async def test_energy_has_grown_back_for_an_event_that_changes_what_an_earlier_one_contributes(
+    service: Service,
+) -> None:
+    await energy(service)
+    await send(service, *[play(number, number) for number in range(5)])
+    revising = play("revising", 2 * HOUR + 1)
+    fact = revising.entry.metric_event
+    fact.revisable, fact.contribution_micros, fact.total_version = True, 1_000_000, 2
+    fact.revisions.add(entry_id=str(entry_id(0)), contribution_micros=1_000_000)
+    (outcome,) = await send(service, revising)
+    assert amounts(outcome) == [1, 1, -1]
+    await check_ledger(service)
+    assert not (await service.stub.AuditPoints(pb.AuditPointsRequest())).differences
 
 
 async def test_a_pass_tells_what_it_found_and_finds_it_once(service: Service) -> None:

@@ -25,7 +25,7 @@ from services.points.domain.facts import Command
 from services.points.domain.ledger import Award
 from shared.entries import EntryKind, PointsGift, PointsGrant
 from shared.filters import AttributeFilter, Equals
-from tests.unit.points.user import START, UNIT, User, amounts, only_change
+from tests.unit.points.user import START, UNIT, User, amounts, instant, only_change
 
 EARN = Trigger("earn", 10, MetricCause("commits", UNIT))
 OTHER = Trigger("other", 10, MetricCause("commits", UNIT))
@@ -91,6 +91,21 @@ def test_a_boost_is_for_whom_its_filters_match() -> None:
     assert earned(alice).amount == 10
     alice.attributes = {"plan": "pro"}
     assert earned(alice).amount == 20
+
+
+@pytest.mark.parametrize(("then", "now", "amount"), [("pro", "free", 20), ("free", "pro", 10)])
+def test_a_boost_looks_at_the_user_as_of_the_event_that_the_award_belongs_to(
+    then: str, now: str, amount: int
+) -> None:
+    badge = Trigger("badge", 10, AchievementCause("first"))
+    pro = replace(DOUBLE, user_filters=(AttributeFilter("plan", Equals("pro")),))
+    alice = user(pro, triggers=[EARN, badge])
+    alice.attributes = {"plan": then}
+    earlier = alice.metric_event(UNIT)
+    alice.applied(earlier)
+    alice.attributes = {"plan": now}
+    late = alice.achievement_event(("first", True), owner=instant(earlier.entry))
+    assert amounts(alice.applied(late)) == [amount]
 
 
 @pytest.mark.parametrize(("user_id", "amount"), [("alice", 20), ("bob", 10)])

@@ -22,6 +22,11 @@ LENGTH_ONE = Catalogue.of([PointsSystem("xp", (Trigger("days", 11, StreakCause("
 CATALOGUE = Catalogue.of([PointsSystem("xp", (Trigger("days", 11, StreakCause("daily", 2)),))])
 
 
+def gives(*_: object) -> bool:
+    """To everybody."""
+    return True
+
+
 def day(number: int) -> date:
     return START.date() + timedelta(days=number)
 
@@ -52,7 +57,7 @@ def test_nothing_is_left_of_what_no_streak_is_due_for_however_corrections_come(
     count = StreakCount(1, 1)
     for number in order:
         for shift in shifts(CATALOGUE, [StreakChange("daily", STEPS[number])]):
-            settled = corrected(shift, count, live, UUID(int=number), gives=True)
+            settled = corrected(shift, count, live, UUID(int=number), gives)
             live = [one for one in live if one not in settled.taken]
             live += [LivePeriod(9, due_for(configured, change), UUID(int=number)) for change in settled.given]
             count = settled.count
@@ -99,7 +104,7 @@ def test_there_are_as_many_awards_as_are_due_whether_corrections_come_late_or_ea
         cause = derived_id(f"cause-{turn}")
         if is_void:
             for shift in shifts(CATALOGUE, [StreakChange("daily", said)]):
-                settled = corrected(shift, count, live, cause, gives=True)
+                settled = corrected(shift, count, live, cause, gives)
                 live = [one for one in live if one not in settled.taken]
                 for owed in settled.given:
                     # One fact has one award for a period.
@@ -112,7 +117,7 @@ def test_there_are_as_many_awards_as_are_due_whether_corrections_come_late_or_ea
             state = UserState(
                 "alice", streaks={configured.key: count}, rewarded_periods={configured.key: periods}
             )
-            counts, dues = arrived(CATALOGUE, state, {}, [StreakChange("daily", said)])
+            counts, dues = arrived(CATALOGUE, state, [StreakChange("daily", said)], gives)
             count = counts.get(configured.key, count)
             live += [LivePeriod(9, due, cause) for due in dues]
     assert len(live) == sum(length % 2 == 0 for length in lengths(days).values())
@@ -162,7 +167,7 @@ def test_an_award_passes_to_the_event_that_would_have_had_it_when_it_came() -> N
     change = PeriodChange(day(2), 2, 2, True, True, earlier, granted_before=gone, granted_after=other)
     live = [LivePeriod(1, due_for(configured, Owed(day(2), gone)), gone.entry_id)]
     (shift,) = shifts(CATALOGUE, [StreakChange("daily", (change,))])
-    settled = corrected(shift, StreakCount(1, 1), live, gone.entry_id, gives=True)
+    settled = corrected(shift, StreakCount(1, 1), live, gone.entry_id, gives)
     assert settled.taken == tuple(live)
     assert settled.given == (Owed(day(2), other),)
     assert (settled.count.due_count, settled.count.granted_count) == (1, 1)
@@ -177,7 +182,7 @@ def test_an_award_passes_to_the_period_that_would_have_had_it_as_events_came() -
     (shift,) = shifts(CATALOGUE, [told])
     live = [LivePeriod(2, due_for(configured, Owed(day(4), reach(4))), derived_id("day-3"))]
     count = StreakCount(1, 1, owed=(Owed(day(3), reach(3)),), idle=(day(4),))
-    settled = corrected(shift, count, live, derived_id("day-4"), gives=True)
+    settled = corrected(shift, count, live, derived_id("day-4"), gives)
     assert settled.taken == tuple(live)
     assert settled.given == (Owed(day(3), reach(3)),)
     assert (settled.count.owed, settled.count.idle) == ((), ())
@@ -243,7 +248,7 @@ def test_voids_of_one_period_that_overtake_each_other_leave_the_award_where_the_
     for number in [one for one in order if one < count]:
         told, corrected_id = said[number]
         for shift in shifts(LENGTH_ONE, [told]):
-            settlement = corrected(shift, settled, live, corrected_id, gives=True)
+            settlement = corrected(shift, settled, live, corrected_id, gives)
             live = [one for one in live if one not in settlement.taken]
             live += [LivePeriod(9, due_for(configured, one), corrected_id) for one in settlement.given]
             settled = settlement.count

@@ -1,5 +1,6 @@
 """When triggers are due (RULES 5.2)."""
 
+import pytest
 from msgspec.structs import replace
 
 from services.points.domain.definitions import (
@@ -310,3 +311,30 @@ def test_awards_of_one_entry_come_in_the_order_of_the_triggers() -> None:
         TriggerKey("xp", "welcome"),
     ]
     assert [award.sequence for award in change.awards] == [1, 2]
+
+
+PRO = (AttributeFilter("plan", Equals("pro")),)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "given"), [("pro", "free", [[100], [50]]), ("free", "pro", [[], []])]
+)
+def test_filters_see_the_user_as_of_the_event_that_an_award_belongs_to(
+    then: str, now: str, given: list[list[int]]
+) -> None:
+    alice = user(replace(BADGE, user_filters=PRO), replace(WEEKLY, user_filters=PRO), TEN_PER_THREE)
+    alice.attributes = {"plan": then}
+    earlier = alice.metric_event(1)
+    alice.applied(earlier)
+    alice.attributes = {"plan": now}
+    owner = instant(earlier.entry)
+    badge = alice.achievement_event(("first_commit", True), owner=owner)
+    week = alice.streak_event(period(0, None, 7, owner))
+    assert [amounts(alice.applied(command)) for command in (badge, week)] == given
+
+
+def test_of_an_event_that_has_not_come_here_the_one_that_names_it_stands_for_the_user() -> None:
+    alice = user(replace(BADGE, user_filters=PRO))
+    alice.attributes = {"plan": "pro"}
+    unknown = instant(alice.metric_event(1).entry)
+    assert amounts(alice.applied(alice.achievement_event(("first_commit", True), owner=unknown))) == [100]
