@@ -20,6 +20,7 @@ from services.orchestrator.domain import Fact as LedgerFact
 from services.points import convert as points_convert
 from services.points.domain.definitions import Catalogue, PointsSystem, StreakCause, Trigger
 from services.points.domain.streaks import Shift, shifts
+from services.points.domain.streaks import as_they_came as granted_as_they_came
 from services.streak import convert as streak_convert
 from services.streak.convert import Effect
 from services.streak.domain import (
@@ -130,7 +131,8 @@ def check_told(told: Effects, before: Sequence[SlowResult], after: Sequence[Slow
     shift = retold(told)
     assert shift
     assert shift.retold
-    for granted, wanted in ((shift.retold.before, before), (shift.retold.after, after)):
+    for arrivals, wanted in ((shift.retold.before, before), (shift.retold.after, after)):
+        granted = granted_as_they_came(shift.configured, arrivals, lambda _owner: True)
         assert {day: owner.occur_time for day, owner in granted.owners.items()} == slow_awards(wanted)
     violations = Violations()
     command = achievement_convert.command(User([XP]).entry(EntryKind.CORRECTION), told, "effects", violations)

@@ -114,8 +114,8 @@ def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Sh
                     yield replace(shift, version=of.version, retold=retold)
 
 
-def _as_they_came(trigger: ConfiguredTrigger, arrivals: Arrivals, gives: Gives) -> Granted:
-    """What a trigger grants by all of them."""
+def as_they_came(trigger: ConfiguredTrigger, arrivals: Arrivals, gives: Gives) -> Granted:
+    """What a trigger grants by all of these arrivals."""
     cause = trigger.trigger.cause
     assert isinstance(cause, StreakCause)
     owners: dict[date, Instant] = {}
@@ -209,8 +209,8 @@ def _by_arrivals(
     """
     periods = retold.periods
     there = [period for period in live if period.due.period in periods]
-    was = _as_they_came(shift.configured, retold.before, gives)
-    now = _as_they_came(shift.configured, retold.after, gives)
+    was = as_they_came(shift.configured, retold.before, gives)
+    now = as_they_came(shift.configured, retold.after, gives)
     owned = Counter((period.due.period, period.due.owner.entry_id) for period in there)
     if owned != Counter((day, owner.entry_id) for day, owner in was.owners.items()) or before.withdrawn:
         return None
