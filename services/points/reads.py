@@ -26,6 +26,7 @@ from services.points.terms import Terms
 from shared.calendar import local_date
 from shared.pages import Page
 from shared.postgres import definitions as stored
+from shared.postgres.one_instant import one_instant
 from shared.postgres.pool import Pool
 
 # The awards of a user that count on local dates from one on, each with all that changed it. An award is younger than
@@ -101,10 +102,7 @@ class Reads:
     ) -> Sequence[PeriodSum]:
         """The periods (`day`, `week` or `month`) in which something changed, oldest first. Raises `NotFound`."""
         _check_defined(await self._configuration.latest(), points_system)
-        async with (
-            self._pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with one_instant(self._pool, "request_log") as connection:
             found = await connection.fetch(SUMMARY, user_id, points_system, first, last, unit)
             balance = await connection.fetchval(BALANCE, user_id, points_system) or 0
         by_period: dict[date, list[TriggerSum]] = {}
@@ -150,10 +148,7 @@ class Reads:
         """What is left and expires within so many days (0: ever), the soonest first. Raises `NotFound`."""
         configuration = await self._configuration.latest()
         _check_defined(configuration, points_system)
-        async with (
-            self._pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with one_instant(self._pool) as connection:
             state = (await self._store.load([user_id], connection=connection)).states[user_id]
             lots = (await self._store.lots([user_id], connection)).get(user_id, Lots())
         state, _ = advanced(configuration.catalogue, with_lots(state, lots), now)
@@ -175,10 +170,7 @@ class Reads:
     async def preview(self, command: Command) -> Refusal | Sequence[Change]:
         """What an event would give its user now. Nothing is changed."""
         user_id = command.entry.user.user_id
-        async with (
-            self._pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with one_instant(self._pool, "request_log") as connection:
             loaded = await self._store.load([user_id], connection=connection)
             configuration = await self._configuration.at(loaded.configuration_version, connection)
             await self._terms.learn(connection)
@@ -208,10 +200,7 @@ class Reads:
         return Audited(len(user_ids), award_count, tuple(differences)), token
 
     async def _audited(self, user_id: str) -> tuple[int, list[Difference]]:
-        async with (
-            self._pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with one_instant(self._pool, "request_log") as connection:
             state = (await self._store.load([user_id], connection=connection)).states[user_id]
             await self._terms.learn(connection)
             past = await UserHistory(connection, state, self._terms).chunk(1, None)

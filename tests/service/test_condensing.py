@@ -15,10 +15,12 @@ from services.orchestrator.store.retention import retention
 from shared.postgres.errors import CLOSED, is_conflict
 from shared.postgres.healing import HIGHEST_ID, LOWEST_ID, logged
 from shared.postgres.months import lowest_id, month_of
+from shared.postgres.one_instant import one_instant
 from shared.postgres.partitions import Keeping, Partitions
 from shared.postgres.pool import Pool, create_pool
 from shared.postgres.request_log import FOUND, State, condensed_after
-from shared.postgres.upkeep import begin_condensing
+from shared.postgres.short_transactions import IN_USE, short_transaction
+from shared.postgres.upkeep import begin_condensing, end_condensing
 from tests.conftest import ServiceDatabase
 from tests.fixtures.set_clock import SetClock
 from tests.fixtures.waiting import until
@@ -295,6 +297,29 @@ async def test_a_long_transaction_only_postpones_it(database: Open, caplog: pyte
         await transaction.rollback()
     assert await content(pool, "request_log") == before
     assert OLD in await partitions_of(pool, "request_log")
+    await passed(pool)
+    assert NEW in await partitions_of(pool, "request_log")
+
+
+async def replace_month(pool: Pool) -> None:
+    """October by an empty table, as one that is condensed is."""
+    async with pool.acquire() as connection, connection.transaction():
+        await begin_condensing(connection, "request_log", month_of(OCTOBER))
+        async with short_transaction(connection):
+            await end_condensing(connection, "request_log", month_of(OCTOBER))
+
+
+async def test_who_reads_as_of_one_instant_keeps_a_month_from_being_replaced_until_the_end(
+    database: Open,
+) -> None:
+    """Else it would have no row for the reader, who would add up what is left."""
+    pool = await database("points")
+    await pool.execute(INSERT_LOG, id_at(OCTOBER))
+    async with one_instant(pool, "request_log") as reader:
+        await reader.fetchval("SELECT count(*) FROM users")
+        with pytest.raises(IN_USE):
+            await replace_month(pool)
+        assert await reader.fetchval("SELECT count(*) FROM request_log") == 1
     await passed(pool)
     assert NEW in await partitions_of(pool, "request_log")
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from services.orchestrator.metric_days import Amount, Days, Key
 from shared.postgres.errors import is_conflict
 from shared.postgres.feed import Place, place_of
+from shared.postgres.one_instant import one_instant
 from shared.postgres.pool import Pool
 
 _FEED: Final = "metric_days"
@@ -267,10 +268,7 @@ class MetricDayStore:
         """Every event of a user and metric that counts, in no order, as of the total that is the result; and what is
         summed of them.
         """
-        async with (
-            self._pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with one_instant(self._pool, "entries") as connection:
             row = await connection.fetchrow(_STANDS, [key[0]], [key[1]])
             assert row is not None
             days = {day["local_date"]: _amount(day) for day in await connection.fetch(_ALL_DAYS, *key)}
@@ -332,10 +330,7 @@ class MetricDayStore:
 
     async def totals(self, metric: str, first: date, last: date) -> tuple[int, list[DayTotal]]:
         """What a metric's total over all users was before a date, and what came on that and later ones."""
-        async with (
-            self._pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with one_instant(self._pool) as connection:
             before = await connection.fetchval(_BEFORE, metric, first)
             rows = await connection.fetch(_RANGE, metric, first, last)
         return int(before), [DayTotal(row["local_date"], _amount(row), row["user_count"]) for row in rows]
