@@ -31,6 +31,7 @@ from services.points.definitions import KINDS, POINTS_SYSTEM, catalogue_of
 from services.points.domain.facts import Command
 from services.points.handlers import Handlers
 from services.points.maintenance import Maintenance
+from services.points.reads import Reads
 from services.points.store import Store
 from services.points.terms import Terms
 from shared.entries import (
@@ -214,6 +215,7 @@ class _Points:
         store, terms = Store(pool, recent_users=0), Terms()
         self._connection = connection
         self._handlers = Handlers(pool, store, configuration, terms)
+        self._reads = Reads(pool, store, configuration, terms)
         self._maintenance = Maintenance(pool, store, configuration, terms)
         self._number = 0
 
@@ -247,7 +249,7 @@ class _Points:
         return found
 
     async def _read(self, size: int, page: Page) -> None:
-        _, state, _, _ = await self._handlers.list_user_points(f"rows-{size}", page, datetime.now(UTC))
+        _, state, _, _ = await self._reads.list_user_points(f"rows-{size}", page, datetime.now(UTC))
         if state.points.accounts[XP].balance != 10 * size:
             raise AssertionError("the balance is another")
 

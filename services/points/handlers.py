@@ -1,4 +1,4 @@
-"""What the service does for each call: load, decide, store."""
+"""What the service does about entries: load, decide, store."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from services.points import convert, rows
 from services.points.amending import apply_amending, undo
-from services.points.definitions import POINTS_SYSTEM, Configuration
+from services.points.definitions import Configuration
 from services.points.domain.amendments import amends
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.decisions import (
@@ -27,7 +27,7 @@ from services.points.domain.decisions import (
     with_days,
     with_window,
 )
-from services.points.domain.definitions import Catalogue, LevelBasis, PointsSystem, TriggerKey
+from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Command
 from services.points.domain.holds import without
 from services.points.domain.ledger import Award, Change, merged
@@ -37,12 +37,11 @@ from services.points.domain.state import UserState
 from services.points.domain.timing import Came, advanced, asks_for_lots, with_lots
 from services.points.history import UserHistory
 from services.points.rows import LogEntry
-from services.points.store import AwardFilter, Loaded, Store
+from services.points.store import Loaded, Store
 from services.points.terms import Terms
 from shared import faults
 from shared.calendar import local_date
 from shared.entries import Entry, EntryKind, Reversal, UserSnapshot, half_id
-from shared.pages import Page
 from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
 from shared.postgres.errors import StateMoved
@@ -67,11 +66,9 @@ T = TypeVar("T")
 
 StoredConfiguration = stored.Catalogue[Configuration]
 
-_NEWEST: Final = 2**63 - 1
-
 
 class Handlers:
-    """The use cases."""
+    """The use cases that change something."""
 
     def __init__(self, pool: Pool, store: Store, configuration: StoredConfiguration, terms: Terms) -> None:
         self._pool = pool
@@ -89,47 +86,6 @@ class Handlers:
         outcomes = await self._to_the_end(revert_batch(self._pool, reversals, self._undo, nothing_reverted))
         await AFTER_COMMIT.reach()
         return outcomes
-
-    async def list_user_points(
-        self, user_id: str, page: Page, now: datetime
-    ) -> tuple[Configuration, UserState, list[str], str]:
-        """A page of the systems in which a user stands somewhere, by key: every active one, and others where there are
-        points; with the user's state as of `now`, and the token of the next page.
-        """
-        configuration = await self._configuration.latest()
-        state = (await self._store.load([user_id])).states[user_id]
-        if asks_for_lots(configuration.catalogue, state, now):
-            state = with_lots(state, (await self._store.lots([user_id])).get(user_id, Lots()))
-        state, _ = advanced(configuration.catalogue, state, now)
-        accounts = state.points.accounts
-        active = {key for key, system in configuration.catalogue.systems.items() if system.active}
-        after = page.after[0] if page.after else ""
-        keys = sorted(key for key in active.union(accounts) if key > after)
-        shown = keys[: page.size]
-        token = page.next_token(shown[-1]) if len(keys) > page.size else ""
-        return configuration, state, shown, token
-
-    async def list_awards(self, user_id: str, wanted: AwardFilter, page: Page) -> tuple[Sequence[Award], str]:
-        """A page of the user's awards, newest first, and the token of the next. Raises `NotFound`."""
-        if wanted.points_system:
-            _defined(await self._configuration.latest(), wanted.points_system)
-        before = page.after[0] if page.after else _NEWEST
-        awards = await self._store.awards(user_id, wanted, before, page.size + 1)
-        shown = awards[: page.size]
-        return shown, page.next_token(shown[-1].sequence) if len(awards) > page.size else ""
-
-    async def level_distribution(
-        self, points_system: str
-    ) -> tuple[Configuration, PointsSystem, Sequence[int]]:
-        """How many users are below the first level, and at each. Raises `NotFound`."""
-        configuration = await self._configuration.latest()
-        system = _defined(configuration, points_system)
-        counts = await self._store.users_by_level(
-            points_system,
-            by_lifetime=system.level_basis is LevelBasis.LIFETIME,
-            thresholds=[level.threshold for level in system.levels],
-        )
-        return configuration, system, counts
 
     async def _run(self, fresh: Sequence[Work[Command]]) -> list[bytes]:
         """Load, decide and store entries that were never seen.
@@ -515,10 +471,3 @@ def _log_entry(
         contribution_version=entry.metric.total_version if entry.metric and entry.metric.revisable else None,
         award_count=award_count,
     )
-
-
-def _defined(configuration: Configuration, key: str) -> PointsSystem:
-    system = configuration.catalogue.systems.get(key)
-    if system is None:
-        raise POINTS_SYSTEM.unknown(key)
-    return system

@@ -1,4 +1,4 @@
-"""What is read of points beyond balances and history: summaries, distributions, what would be, and the audit."""
+"""What is read of points: balances and history, summaries, distributions, what would be, and the audit."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -12,16 +12,17 @@ from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain.audit import Difference, wrong_accounts, wrong_awards
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.decisions import Applied
-from services.points.domain.definitions import EXPIRED, BoostKey, TriggerKey
+from services.points.domain.definitions import EXPIRED, BoostKey, LevelBasis, PointsSystem, TriggerKey
 from services.points.domain.facts import Command, Instant
-from services.points.domain.ledger import Change
+from services.points.domain.ledger import Award, Change
 from services.points.domain.limits import Refusal
 from services.points.domain.lots import NEVER, Lots
 from services.points.domain.multipliers import boosts_at
 from services.points.domain.refold import folded
-from services.points.domain.timing import advanced, with_lots
+from services.points.domain.state import UserState
+from services.points.domain.timing import advanced, asks_for_lots, with_lots
 from services.points.history import UserHistory
-from services.points.store import Store
+from services.points.store import AwardFilter, Store
 from services.points.terms import Terms
 from shared.calendar import local_date
 from shared.pages import Page
@@ -54,6 +55,8 @@ SUMMARY: Final = """
 """
 BALANCE: Final = "SELECT balance FROM balances WHERE user_id = $1 AND points_system = $2"
 USERS_AFTER: Final = "SELECT user_id FROM users WHERE user_id > $1 ORDER BY user_id LIMIT $2"
+
+_NEWEST: Final = 2**63 - 1
 
 
 class TriggerSum(Struct, frozen=True):
@@ -97,11 +100,52 @@ class Reads:
         self._configuration = configuration
         self._terms = terms
 
+    async def list_user_points(
+        self, user_id: str, page: Page, now: datetime
+    ) -> tuple[Configuration, UserState, list[str], str]:
+        """A page of the systems in which a user stands somewhere, by key: every active one, and others where there are
+        points; with the user's state as of `now`, and the token of the next page.
+        """
+        configuration = await self._configuration.latest()
+        state = (await self._store.load([user_id])).states[user_id]
+        if asks_for_lots(configuration.catalogue, state, now):
+            state = with_lots(state, (await self._store.lots([user_id])).get(user_id, Lots()))
+        state, _ = advanced(configuration.catalogue, state, now)
+        accounts = state.points.accounts
+        active = {key for key, system in configuration.catalogue.systems.items() if system.active}
+        after = page.after[0] if page.after else ""
+        keys = sorted(key for key in active.union(accounts) if key > after)
+        shown = keys[: page.size]
+        token = page.next_token(shown[-1]) if len(keys) > page.size else ""
+        return configuration, state, shown, token
+
+    async def list_awards(self, user_id: str, wanted: AwardFilter, page: Page) -> tuple[Sequence[Award], str]:
+        """A page of the user's awards, newest first, and the token of the next. Raises `NotFound`."""
+        if wanted.points_system:
+            _defined(await self._configuration.latest(), wanted.points_system)
+        before = page.after[0] if page.after else _NEWEST
+        awards = await self._store.awards(user_id, wanted, before, page.size + 1)
+        shown = awards[: page.size]
+        return shown, page.next_token(shown[-1].sequence) if len(awards) > page.size else ""
+
+    async def level_distribution(
+        self, points_system: str
+    ) -> tuple[Configuration, PointsSystem, Sequence[int]]:
+        """How many users are below the first level, and at each. Raises `NotFound`."""
+        configuration = await self._configuration.latest()
+        system = _defined(configuration, points_system)
+        counts = await self._store.users_by_level(
+            points_system,
+            by_lifetime=system.level_basis is LevelBasis.LIFETIME,
+            thresholds=[level.threshold for level in system.levels],
+        )
+        return configuration, system, counts
+
     async def summary(
         self, user_id: str, points_system: str, unit: str, first: date, last: date
     ) -> Sequence[PeriodSum]:
         """The periods (`day`, `week` or `month`) in which something changed, oldest first. Raises `NotFound`."""
-        _check_defined(await self._configuration.latest(), points_system)
+        _defined(await self._configuration.latest(), points_system)
         async with one_instant(self._pool, "request_log") as connection:
             found = await connection.fetch(SUMMARY, user_id, points_system, first, last, unit)
             balance = await connection.fetchval(BALANCE, user_id, points_system) or 0
@@ -137,7 +181,7 @@ class Reads:
         """How many users, of these or of all, are below the first of the ascending bounds, and from each of them on.
         Raises `NotFound`.
         """
-        _check_defined(await self._configuration.latest(), points_system)
+        _defined(await self._configuration.latest(), points_system)
         return await self._store.users_by_level(
             points_system, by_lifetime=by_lifetime, thresholds=bounds, only=only
         )
@@ -147,7 +191,7 @@ class Reads:
     ) -> Sequence[tuple[date, int]]:
         """What is left and expires within so many days (0: ever), the soonest first. Raises `NotFound`."""
         configuration = await self._configuration.latest()
-        _check_defined(configuration, points_system)
+        _defined(configuration, points_system)
         async with one_instant(self._pool) as connection:
             state = (await self._store.load([user_id], connection=connection)).states[user_id]
             lots = (await self._store.lots([user_id], connection)).get(user_id, Lots())
@@ -214,6 +258,8 @@ class Reads:
         raise AssertionError("the whole history decides everything")
 
 
-def _check_defined(configuration: Configuration, key: str) -> None:
-    if key not in configuration.catalogue.systems:
+def _defined(configuration: Configuration, key: str) -> PointsSystem:
+    system = configuration.catalogue.systems.get(key)
+    if system is None:
         raise POINTS_SYSTEM.unknown(key)
+    return system

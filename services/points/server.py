@@ -71,7 +71,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 points_service_pb2_grpc.add_PointsServiceServicer_to_server,
-                PointsServicer(handlers, reads, level_days, definitions, clock),
+                PointsServicer(reads, level_days, definitions, clock),
                 service.full_name,
             ),
             participants.registered(participant, pool, settings),

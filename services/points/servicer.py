@@ -8,7 +8,6 @@ from msgspec.structs import astuple
 
 from services.points import convert, convert_reads
 from services.points.definitions import POINTS_SYSTEM
-from services.points.handlers import Handlers
 from services.points.level_days import LevelDays
 from services.points.reads import Reads
 from shared.clock import Clock
@@ -21,13 +20,11 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
 
     def __init__(
         self,
-        handlers: Handlers,
         reads: Reads,
         level_days: LevelDays,
         definitions: Definitions,
         clock: Clock,
     ) -> None:
-        self._handlers = handlers
         self._reads = reads
         self._level_days = level_days
         self._definitions = definitions
@@ -59,7 +56,7 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
             keyset=[str],
             query=["list_user_points", request.user_id],
         )
-        configuration, state, keys, token = await self._handlers.list_user_points(
+        configuration, state, keys, token = await self._reads.list_user_points(
             request.user_id, page, self._clock.now()
         )
         return pb.ListUserPointsResponse(
@@ -76,7 +73,7 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
             keyset=[int],
             query=["list_awards", request.user_id, *map(str, astuple(wanted))],
         )
-        awards, token = await self._handlers.list_awards(request.user_id, wanted, page)
+        awards, token = await self._reads.list_awards(request.user_id, wanted, page)
         return pb.ListAwardsResponse(awards=map(convert.award_to_proto, awards), next_page_token=token)
 
     async def GetLevelDistribution(
@@ -84,7 +81,7 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
     ) -> pb.GetLevelDistributionResponse:
         """Counts users by level."""
         convert.check_read(points_system=request.points_system)
-        return convert.distribution_to_proto(*await self._handlers.level_distribution(request.points_system))
+        return convert.distribution_to_proto(*await self._reads.level_distribution(request.points_system))
 
     async def ListLevelDays(
         self, request: pb.ListLevelDaysRequest, _context: Any
