@@ -209,9 +209,8 @@ class Handlers:
     ) -> None:
         """Into the states, what was given on the dates that limits of a day ask for. No round trip without such."""
         since: dict[str, date] = {}
-        commands = [work.command for work in batch] if catalogue.day_limited else []
-        halves = [half for command in commands if (half := other_half(command)) is not None]
-        for command in (*commands, *halves):
+        works = batch if catalogue.day_limited else ()
+        for command in (half for work in works for half in _halves(work.command)):
             user_id = command.entry.user.user_id
             asked = days_asked(catalogue, states[user_id], command)
             if asked is not None:
@@ -227,10 +226,12 @@ class Handlers:
         if not any(state.clocks for state in states.values()):
             return
         asked = {
-            user_id
+            command.entry.user.user_id
             for work in batch
-            for user_id in _users_of(work)
-            if asks_for_lots(catalogue, states[user_id], work.command.entry.now)
+            for command in _halves(work.command)
+            if asks_for_lots(
+                catalogue, states[command.entry.user.user_id], command.entry.now, command.entry.user
+            )
         }
         if asked:
             lots = await self._store.lots(asked)
@@ -283,7 +284,7 @@ class Handlers:
     ) -> tuple[UserState, UserState, list[Change]]:
         """The state as it is stored, and as it is with what came due before an entry; and what that changed."""
         found = state
-        if asks_for_lots(catalogue, state, entry.now):
+        if asks_for_lots(catalogue, state, entry.now, entry.user):
             lots = await self._store.lots([state.user_id], connection)
             found = with_lots(state, lots.get(state.user_id, Lots()))
         found, came = _with_what_is_due(catalogue, found, entry)
@@ -353,8 +354,7 @@ class _Decided(Struct, frozen=True):
 
 def _decided(catalogue: Catalogue, states: Mapping[str, UserState], work: Work[Command]) -> _Decided:
     """What an entry does, to all whom it concerns or to none. Raises `HistoryNeeded`."""
-    half = other_half(work.command)
-    halves = [work.command] if half is None else [work.command, half]
+    halves = _halves(work.command)
     entries: list[LogEntry] = []
     after: dict[str, UserState] = {}
     changed: dict[str, tuple[Change, ...]] = {}
@@ -362,7 +362,7 @@ def _decided(catalogue: Catalogue, states: Mapping[str, UserState], work: Work[C
     for command in halves:
         user_id = command.entry.user.user_id
         state, came = _with_what_is_due(catalogue, states[user_id], command.entry)
-        decided = (received if command is half else apply)(catalogue, state, command)
+        decided = (apply if command is work.command else received)(catalogue, state, command)
         if not isinstance(decided, Applied):
             return _Decided([_log_entry(work, decided, 0, effects)])
         now = command.entry.now
@@ -373,13 +373,19 @@ def _decided(catalogue: Catalogue, states: Mapping[str, UserState], work: Work[C
         changed[user_id] = changes
         convert.tell(effects, user_id, changes)
         after[user_id] = decided.state
-        if command is half:
+        if command is not work.command:
             entries.append(rows.came_entry(user_id, decided.fact, state.award_count, now))
         else:
             own, own_award_count = decided, state.award_count
     entries.append(_log_entry(work, own, own_award_count, effects))
     awards = {user_id: rows.awards_of(changes, refolded=False) for user_id, changes in changed.items()}
     return _Decided(entries, after, awards)
+
+
+def _halves(command: Command) -> list[Command]:
+    """What an entry is for each whom it concerns."""
+    other = other_half(command)
+    return [command] if other is None else [command, other]
 
 
 def _users_of(work: Work[Command]) -> list[str]:

@@ -6,7 +6,7 @@ balance is at its limit already, an instant gives nothing and is no fact: regene
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -39,6 +39,9 @@ from shared.ids import derived_id_at
 _MOST: Final = 10_000
 """Instants that are looked at together; a user for whom more are due has the rest with the next entry, or pass."""
 
+
+_ZONES_APART: Final = timedelta(hours=26)
+"""A date begins in the last zone so long after it has begun in the first."""
 
 _MOST_AHEAD: Final = 1_000
 """Instants until a balance is full; beyond, nobody can tell."""
@@ -92,13 +95,20 @@ def advanced(
     return (state if clocks == state.clocks else replace(state, clocks=clocks)), tuple(came)
 
 
-def asks_for_lots(catalogue: Catalogue, state: UserState, now: datetime) -> bool:
-    """Whether something may expire by then, be it something that is given only now."""
+def asks_for_lots(
+    catalogue: Catalogue, state: UserState, now: datetime, user: UserSnapshot | None = None
+) -> bool:
+    """Whether something may expire by then, be it something that is given only now. `user`: as `advanced` takes it."""
     clocks = state.clocks
     return bool(clocks) and any(
-        clock.next_time <= now and (key.trigger == EXPIRED or _expires(catalogue, key))
+        _earliest(clock, user) <= now and (key.trigger == EXPIRED or _expires(catalogue, key))
         for key, clock in clocks.items()
     )
+
+
+def _earliest(clock: Clock, user: UserSnapshot | None) -> datetime:
+    """When it may be due: in another zone a date begins sooner."""
+    return clock.next_time if user is None or user.time_zone == clock.zone else clock.next_time - _ZONES_APART
 
 
 def _expires(catalogue: Catalogue, key: TriggerKey) -> bool:

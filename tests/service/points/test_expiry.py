@@ -122,6 +122,18 @@ async def test_what_was_given_too_late_is_gone_before_what_comes_after_it_also_i
     await right(service)
 
 
+async def test_what_expires_sooner_in_the_zone_that_an_entry_brings_is_gone_before_it(
+    service: Service,
+) -> None:
+    await define(service, "xp", expiry=TEN_DAYS)
+    await send(service, gift("g", 50))
+    travelled = gift("s", -1, minutes=10 * DAY - 13 * 60)
+    travelled.entry.user.time_zone = "Pacific/Kiritimati"
+    (refused,) = await send(service, travelled)
+    assert refused.error.reason == "INSUFFICIENT_POINTS"
+    await right(service)
+
+
 async def test_what_time_gave_long_ago_has_expired_when_it_is_found(service: Service) -> None:
     daily = types.PointsTrigger(key="daily", amount=5, time=types.TimePointsTrigger(every_days=1))
     await define(service, "xp", [daily], expiry=types.PointsExpiry(after_days=2))
