@@ -11,7 +11,7 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
 from services.cli import render
 from services.cli.commands_configuration import contents, read
 from services.cli.connect import Connections
-from services.cli.options import INT32, Day, ShowGroup, json_option, limit_option
+from services.cli.options import INT32, Day, ShowGroup, json_option, key_option, limit_option
 from services.cli.show_achievement import show_backfills, show_preview, show_statistics
 from services.cli.show_event import show_operation
 from shared.rpc.convert import date_to_proto
@@ -48,7 +48,7 @@ def show(connections: Connections, achievement: str, as_json: bool) -> None:
 @backfills.command()
 @click.argument("achievement")
 @click.option("--reason", default="", help="Why, for the audit.")
-@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@key_option
 @json_option
 @click.pass_obj
 def cancel(connections: Connections, achievement: str, reason: str, key: str | None, as_json: bool) -> None:
@@ -64,7 +64,7 @@ def cancel(connections: Connections, achievement: str, reason: str, key: str | N
 @click.argument("user")
 @click.argument("achievement")
 @click.option("--reason", default="", help="Why, for the audit.")
-@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@key_option
 @json_option
 @click.pass_obj
 def revoke(
@@ -81,7 +81,7 @@ def revoke(
 @click.command(short_help="Say that a user has been shown achievements.")
 @click.argument("user")
 @click.argument("achievements", nargs=-1)
-@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@key_option
 @json_option
 @click.pass_obj
 def seen(

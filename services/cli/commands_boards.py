@@ -10,7 +10,7 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2
 
 from services.cli import render
 from services.cli.connect import Connections
-from services.cli.options import Day, Pair, ShowGroup, json_option, limit_option, pairs
+from services.cli.options import Day, Pair, ShowGroup, json_option, key_option, limit_option, pairs
 from services.cli.show_board import (
     show_climbers,
     show_day,
@@ -314,7 +314,7 @@ def prizes(
 @click.argument("user")
 @click.option("--board", default="", metavar="KEY", help="Only this leaderboard; default: all.")
 @click.option("--reason", required=True, help="Why; kept with the entry.")
-@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@key_option
 @json_option
 @click.pass_obj
 def exclude(
@@ -328,7 +328,7 @@ def exclude(
 @click.argument("user")
 @click.option("--board", default="", metavar="KEY", help="Only this leaderboard; default: all.")
 @click.option("--reason", required=True, help="Why; kept with the entry.")
-@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@key_option
 @json_option
 @click.pass_obj
 def include(

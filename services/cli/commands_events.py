@@ -11,7 +11,7 @@ from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2, user_pb2
 from services.cli import importing, render
 from services.cli.connect import Connections
 from services.cli.errors import UnavailableError
-from services.cli.options import Instant, Pair, json_option, limit_option, pairs
+from services.cli.options import Instant, Pair, json_option, key_option, limit_option, pairs
 from services.cli.progress import progress_bar
 from services.cli.show_event import show_audit, show_audits, show_operation, show_reply, show_void
 
@@ -167,7 +167,7 @@ def void(connections: Connections, entry_id: str, reason: str, as_json: bool) ->
 @click.command()
 @click.argument("user")
 @click.argument("achievement")
-@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@key_option
 @json_option
 @click.pass_obj
 def complete(connections: Connections, user: str, achievement: str, key: str | None, as_json: bool) -> None:

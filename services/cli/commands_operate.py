@@ -13,22 +13,15 @@ from services.cli import render
 from services.cli.connect import Connections
 from services.cli.importing import Refusal, describe_item_error, parse_line, read_lines
 from services.cli.operation_commands import operation_command, operation_names
-from services.cli.options import INT32, INT64, ShowGroup, json_option
+from services.cli.options import INT32, INT64, ShowGroup, by_hand_options, json_option
 from services.cli.show_event import show_operation
 
 OPERATIONS_A_CALL: Final = 100
 
 
 def call_options(command: Any) -> Any:
-    """Why, and under which key."""
-    for option in (
-        click.pass_obj,
-        json_option,
-        click.option("--key", help="Idempotency: the same key again answers the same and does nothing."),
-        click.option("--reason", default="", help="Why, for the audit."),
-    ):
-        command = option(command)
-    return command
+    """`by_hand_options`, and the connections to the system."""
+    return by_hand_options(click.pass_obj(command))
 
 
 def gift_options(command: Any) -> Any:

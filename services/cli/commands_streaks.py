@@ -12,7 +12,7 @@ from laurel.streak.v1 import streak_service_pb2 as pb
 
 from services.cli import commands_amnesties, render
 from services.cli.connect import Connections
-from services.cli.options import INT32, Command, Day, json_option, limit_option
+from services.cli.options import INT32, Day, by_hand_options, json_option, limit_option
 from services.cli.show_event import show_operation
 from services.cli.show_streak import show_at_risk, show_periods, show_ranked, show_statistics
 
@@ -103,22 +103,11 @@ def statistics(
     render.print_json(response) if as_json else show_statistics(response)
 
 
-def _by_hand(command: Command) -> Command:
-    """The arguments and options of what is done to a user's streak by hand."""
-    for decorate in (
-        json_option,
-        click.option("--key", help="Idempotency: the same key again answers the same and does nothing."),
-        click.option("--reason", default="", help="Why, for the audit."),
-    ):
-        command = decorate(command)
-    return command
-
-
 @streaks.command("freeze", short_help="Give a user freezes.")
 @click.argument("user")
 @click.argument("streak")
 @click.argument("count", type=INT32)
-@_by_hand
+@by_hand_options
 @click.pass_obj
 def freeze(
     connections: Connections, user: str, streak: str, count: int, reason: str, key: str | None, as_json: bool
@@ -139,7 +128,7 @@ def freeze(
 @click.option(
     "--by-user", is_flag=True, help="As the user's own wish, within the days that the streak allows."
 )
-@_by_hand
+@by_hand_options
 @click.pass_obj
 def pause(
     connections: Connections,
@@ -172,7 +161,7 @@ def pause(
 @streaks.command("reset", short_help="Set a user's streak back to nothing.")
 @click.argument("user")
 @click.argument("streak")
-@_by_hand
+@by_hand_options
 @click.pass_obj
 def reset(
     connections: Connections, user: str, streak: str, reason: str, key: str | None, as_json: bool
@@ -189,7 +178,7 @@ def reset(
 @click.argument("user")
 @click.argument("streak")
 @click.option("--loss", type=Day(), help="A date in the period that broke it; default: the last loss.")
-@_by_hand
+@by_hand_options
 @click.pass_obj
 def restore(
     connections: Connections,
@@ -211,7 +200,7 @@ def restore(
 @streaks.command("resume", short_help="End a user's pause today.")
 @click.argument("user")
 @click.argument("streak")
-@_by_hand
+@by_hand_options
 @click.pass_obj
 def resume(
     connections: Connections, user: str, streak: str, reason: str, key: str | None, as_json: bool
@@ -243,7 +232,7 @@ def resume(
     help="A day on which nothing is expected; may be repeated.",
 )
 @click.option("--off", is_flag=True, help="Nothing counts, and nothing is expected; the length stays.")
-@_by_hand
+@by_hand_options
 @click.pass_obj
 def override(
     connections: Connections,

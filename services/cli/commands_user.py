@@ -13,7 +13,7 @@ from laurel.orchestrator.v1 import user_pb2
 from services.cli import render
 from services.cli.connect import Connections
 from services.cli.errors import CommandError
-from services.cli.options import Pair, ShowGroup, json_option, pairs
+from services.cli.options import Pair, ShowGroup, json_option, key_option, pairs
 from services.cli.show_user import read_user_page, show_user_page
 
 _BEGUN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -49,7 +49,7 @@ def show(connections: Connections, user_id: str, as_json: bool) -> None:
     metavar="FIELD",
     help="name, time_zone, or attributes.KEY: there is none any more.",
 )
-@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@key_option
 @json_option
 @click.pass_obj
 def change(
@@ -123,7 +123,7 @@ def export(connections: Connections, user_id: str, output: IO[str]) -> None:
 @user.command("delete")
 @click.argument("user_id")
 @click.option("--reason", default="", help="Why, for the audit: it is kept, and should not name the user.")
-@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@key_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_obj
@@ -153,7 +153,7 @@ def delete(
 @click.argument("user_id")
 @click.argument("into_user_id")
 @click.option("--reason", default="", help="Why, for the audit.")
-@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@key_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_obj

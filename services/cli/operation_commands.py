@@ -22,12 +22,11 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 from services.cli import render
 from services.cli.comments import COMMENTS
 from services.cli.connect import Connections
-from services.cli.options import INT32, INT64, Day, Instant, Pair, json_option, pairs
+from services.cli.options import INT32, INT64, KEY_HELP, Day, Instant, Pair, json_option, pairs
 from services.cli.show_event import show_operation
 from services.cli.yaml_messages import enum_prefix
 
 _KEY: Final = "request_id"
-_KEY_HELP: Final = "Idempotency: the same key again answers the same and does nothing."
 _SHOWN: Final = frozenset(("entry_id", "effects", "idempotent_replayed"))
 """Of a reply, what every operation shows."""
 _OF_MESSAGES: Final = {Timestamp.DESCRIPTOR: Instant(), LocalDate.DESCRIPTOR: Day()}
@@ -105,7 +104,7 @@ class _Asked:
 
     def option(self) -> click.Option:
         """What is said on the command line."""
-        help_text = _KEY_HELP if self.parameter == _KEY else COMMENTS.get(self.field.full_name, "")
+        help_text = KEY_HELP if self.parameter == _KEY else COMMENTS.get(self.field.full_name, "")
         kind = _type_of(self.field)
         if self._is_json:
             help_text += (

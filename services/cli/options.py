@@ -75,6 +75,8 @@ class Whole(click.ParamType[int]):
         return number
 
 
+KEY_HELP: Final = "Idempotency: the same key again answers the same and does nothing."
+
 INT32: Final = Whole(32)
 INT64: Final = Whole(64)
 
@@ -93,6 +95,18 @@ class ShowGroup(click.Group):
 def json_option(command: Command) -> Command:
     """--json: print the response's JSON, one document."""
     return click.option("--json", "as_json", is_flag=True, help="Print the response's JSON.")(command)
+
+
+def key_option(command: Command) -> Command:
+    """--key: the request id, drawn where none is given."""
+    return click.option("--key", help=KEY_HELP)(command)
+
+
+def by_hand_options(command: Command) -> Command:
+    """What goes with everything that is done by hand and that keeps why: --reason, --key, --json."""
+    for option in (json_option, key_option, click.option("--reason", default="", help="Why, for the audit.")):
+        command = option(command)
+    return command
 
 
 def why_option(command: Command) -> Command:
