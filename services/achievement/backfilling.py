@@ -55,7 +55,7 @@ from shared.pace import Pace, Traffic
 from shared.pages import read_page
 from shared.passes import Pass
 from shared.postgres import definitions as stored
-from shared.postgres.errors import translate
+from shared.postgres.errors import log_failure
 from shared.postgres.feed import Feed
 from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Connection, Pool
@@ -167,13 +167,7 @@ class Backfills:
                     pass
             except Exception as error:
                 # Whatever it is, events go on; the backfill says what holds it up.
-                known = translate(error) is not None
-                _LOGGER.log(
-                    logging.WARNING if known else logging.ERROR,
-                    "a backfill cannot go on now",
-                    extra={"cause": str(error)},
-                    exc_info=None if known else error,
-                )
+                log_failure(_LOGGER, "a backfill cannot go on now", error)
                 await self._note(error)
 
     async def go_on(self) -> bool:

@@ -24,6 +24,7 @@ from services.notification.store.deliveries import Attempt, DeliveryStore, Done,
 from services.notification.store.endpoints import EndpointStore
 from shared import faults
 from shared.clock import Clock
+from shared.postgres.errors import log_failure
 from shared.postgres.pool import Connection, Pool
 from shared.random_ids import new_id
 from shared.telemetry import Telemetry
@@ -111,8 +112,8 @@ class Recorder:
                     if endpoint_id in known:
                         await self._judge(connection, known[endpoint_id], attempts, now)
                 await BEFORE_COMMIT.reach()
-        except Exception:
-            _LOGGER.exception("deliveries cannot be recorded", extra={"lanes": len(batch)})
+        except Exception as error:
+            log_failure(_LOGGER, "deliveries cannot be recorded", error, lanes=len(batch))
             return False
         await AFTER_COMMIT.reach()
         for done in batch:
@@ -229,7 +230,10 @@ class Dispatcher:
         try:
             while True:
                 self._woken.clear()
-                await self._start_pumps()
+                try:
+                    await self._start_pumps()
+                except Exception as error:
+                    _tell(error)
                 try:
                     async with asyncio.timeout(self._poll_seconds):
                         await self._woken.wait()
@@ -265,7 +269,7 @@ class Dispatcher:
     def _pump_ended(self, endpoint_id: UUID, task: asyncio.Task[None]) -> None:
         del self._pumps[endpoint_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            _LOGGER.error("deliveries cannot be taken", exc_info=error)
+            _tell(error)
 
     async def _pump(self, endpoint_id: UUID) -> None:
         """Take lanes as long as any is due and the endpoint is on."""
@@ -329,6 +333,11 @@ class Dispatcher:
         return first, schedule.next_attempt(
             waiting.attempt_count + 1, first, now, chance=chance, asked=answer.asked
         )
+
+
+def _tell(error: BaseException) -> None:
+    if isinstance(error, Exception):
+        log_failure(_LOGGER, "deliveries cannot be taken", error)
 
 
 def _attempt(

@@ -31,6 +31,7 @@ from services.notification.store.messages import Claimed, MessageStore
 from services.notification.store.tickets import TicketStore
 from shared import faults
 from shared.clock import Clock
+from shared.postgres.errors import log_failure
 from shared.postgres.pool import Connection, Pool
 
 NOTED: Final = faults.declare(
@@ -84,8 +85,8 @@ class Messenger:
             try:
                 while await self.look():
                     pass
-            except Exception:
-                _LOGGER.exception("messages cannot be looked at")
+            except Exception as error:
+                log_failure(_LOGGER, "messages cannot be looked at", error)
             await asyncio.sleep(self._poll_seconds)
 
     async def look(self) -> bool:
@@ -111,8 +112,8 @@ class Messenger:
                     )
             except PASSING as error:
                 _LOGGER.warning("a message is put off", extra={"reason": error.reason})
-            except Exception:
-                _LOGGER.exception("a message is put off", extra={"type": claimed.plan.type.name})
+            except Exception as error:
+                log_failure(_LOGGER, "a message is put off", error, type=claimed.plan.type.name)
 
     async def _decided(
         self, claimed: Claimed, definition: Definition, templates: list[Template], secret: bytes

@@ -22,6 +22,7 @@ from services.notification.store.streams import StreamStore
 from shared import faults
 from shared.clock import Clock
 from shared.errors import LaurelError
+from shared.postgres.errors import log_failure
 from shared.postgres.pool import Pool
 
 PUBLISHED: Final = faults.declare(
@@ -101,7 +102,7 @@ class Streaming:
         except (SinkAwayError, LaurelError) as error:
             await self._failed(stream, running, str(error))
         except Exception as error:
-            _LOGGER.exception("a stream cannot go on", extra={"stream": stream.key})
+            log_failure(_LOGGER, "a stream cannot go on", error, stream=stream.key)
             await self._failed(stream, running, type(error).__name__)
 
     async def _page(self, stream: Stream, running: _Running) -> tuple[Stream, bool]:
@@ -136,5 +137,5 @@ class Streaming:
         _LOGGER.warning("a stream is held up", extra={"stream": stream.key, "reason": failure})
         try:
             await self._streams.failed(stream, failure, self._clock.now())
-        except Exception:
-            _LOGGER.exception("a failure cannot be noted", extra={"stream": stream.key})
+        except Exception as error:
+            log_failure(_LOGGER, "a failure cannot be noted", error, stream=stream.key)

@@ -17,6 +17,7 @@ from services.orchestrator.domain_events import EVERY_TYPE, ToldEvent, Type, eve
 from services.orchestrator.followers import listed, wanted_types
 from services.orchestrator.store.domain_events import NEWEST, DomainEventStore
 from shared.errors import ResourceExhausted, Violations
+from shared.postgres.errors import log_failure
 from shared.postgres.feed import Place, place_of
 from shared.rpc.convert import check_user_id
 from shared.rpc.wire import Part
@@ -114,8 +115,8 @@ class UserWatchers:
                 await self._began.wait()
             try:
                 moved, more = await self._read()
-            except Exception:
-                _LOGGER.exception("what changes cannot be read for those who watch")
+            except Exception as error:
+                log_failure(_LOGGER, "what changes cannot be read for those who watch", error)
                 moved, more = False, False
             if not more:
                 pause = _FIRST_PAUSE_SECONDS if moved else min(2 * pause, self._longest_pause_seconds)

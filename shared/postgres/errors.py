@@ -1,8 +1,10 @@
 """What a failure of PostgreSQL means to a caller, and which ones are worth another attempt."""
 
+import logging
 from typing import Final
 
 import asyncpg
+import grpc
 
 from shared.errors import Aborted, InvalidArgument, LaurelError, OutOfRange, Unavailable
 from shared.postgres.sessions import NoSessionError
@@ -34,6 +36,12 @@ _CONFLICTS: Final = (
 CLOSED: Final = "closed_while_condensed"
 """The constraint that refuses rows of a month which is being rewritten (`shared.postgres.condensing`)."""
 
+_PASSING: Final = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
 _UNREADABLE_TEXT: Final = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 
@@ -48,6 +56,17 @@ def translate(error: BaseException) -> LaurelError | None:
     if isinstance(error, asyncpg.NumericValueOutOfRangeError):
         return OutOfRange("a sum would leave the range of 64 bits", reason="NUMERIC_OUT_OF_RANGE")
     return None
+
+
+def log_failure(logger: logging.Logger, message: str, error: Exception, **extra: object) -> None:
+    """What background work could not do, and tries again: a warning with the cause where that passes by itself, as
+    with a database or a service that is away; else an error with its traceback.
+    """
+    known = error if isinstance(error, LaurelError) else translate(error)
+    if known is not None and known.code in _PASSING:
+        logger.warning(message, extra={**extra, "cause": str(error) or type(error).__name__})
+    else:
+        logger.error(message, exc_info=error, extra=extra)
 
 
 def is_conflict(error: BaseException) -> bool:

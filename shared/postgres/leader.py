@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from shared.postgres.errors import log_failure
 from shared.postgres.locks import lock_key, locked_if_free
 from shared.postgres.pool import Pool
 
@@ -35,9 +36,9 @@ async def run_as_leader(
     while True:
         try:
             await _lead(pool, key, interval_seconds, work_once)
-        except Exception:
+        except Exception as error:
             failures += 1
-            _LOGGER.exception("time-driven work failed", extra={"work": name, "failures": failures})
+            log_failure(_LOGGER, "time-driven work failed", error, work=name, failures=failures)
         await asyncio.sleep(_pause(interval_seconds, failures))
 
 

@@ -1,6 +1,7 @@
 """The runtime on a real PostgreSQL and a real Valkey."""
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from deploy.local.databases import SERVICES
 from deploy.local.postgres import PostgresServer
 from shared import errors
 from shared.postgres import request_log
-from shared.postgres.errors import is_conflict, translate
+from shared.postgres.errors import is_conflict, log_failure, translate
 from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import MigrationError, migrate, pending, schema_is_current
 from shared.postgres.pool import _TYPES, Pool, answers, create_pool
@@ -349,6 +350,31 @@ async def test_a_leader_whose_work_fails_tries_again(pool: Pool, caplog: pytest.
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert [record.getMessage() for record in caplog.records] == ["time-driven work failed"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "level", "traceback"),
+    [
+        (ConnectionRefusedError("refused"), "WARNING", False),
+        (asyncpg.CannotConnectNowError("the database system is starting up"), "WARNING", False),
+        (asyncpg.DeadlockDetectedError("deadlock"), "WARNING", False),
+        (errors.Unavailable("away", reason="DEPENDENCY_UNAVAILABLE"), "WARNING", False),
+        (errors.NotFound("gone", reason="GONE"), "ERROR", True),
+        (asyncpg.UndefinedColumnError("no such column"), "ERROR", True),
+        (RuntimeError("a defect"), "ERROR", True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_only_what_does_not_pass_by_itself_is_logged_as_an_error_with_its_traceback(
+    failure: Exception, level: str, traceback: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_failure(logging.getLogger("test"), "some work failed", failure, work="some")
+    [record] = caplog.records
+    assert (record.getMessage(), record.levelname, bool(record.exc_info)) == (
+        "some work failed",
+        level,
+        traceback,
+    )
 
 
 async def test_a_server_of_sorted_sets_that_is_away_is_unavailable(valkey_url: str) -> None:

@@ -29,8 +29,10 @@ from shared.ids import digest
 from shared.postgres import admin
 from shared.postgres.admin import Asking
 from shared.postgres.definitions import Catalogue
+from shared.postgres.errors import log_failure
 from shared.postgres.pool import Connection, Pool
 from shared.random_ids import new_id
+from shared.redis.client import translate
 
 _LOGGER: Final = logging.getLogger(__name__)
 _LOCK_KEY: Final = int.from_bytes(digest("leaderboard", "rebuild")[:8], signed=True)
@@ -78,8 +80,8 @@ class Rebuilder:
             start = now()
             try:
                 await self.ensure()
-            except Exception:
-                _LOGGER.exception("the sorted sets could not be looked after")
+            except Exception as error:
+                log_failure(_LOGGER, "the sorted sets could not be looked after", translate(error) or error)
                 await asyncio.sleep(interval_seconds)
                 continue
             await asyncio.sleep(now() - start)

@@ -22,8 +22,10 @@ from shared import faults
 from shared.clock import Clock
 from shared.ids import derived_id_at
 from shared.postgres.definitions import Catalogue
+from shared.postgres.errors import log_failure
 from shared.postgres.feed import Feed
 from shared.postgres.pool import Pool
+from shared.redis.client import translate
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -67,8 +69,8 @@ class Tracker:
             await asyncio.sleep(self._pause.total_seconds())
             try:
                 await self.look()
-            except Exception:
-                _LOGGER.exception("who was overtaken could not be found out")
+            except Exception as error:
+                log_failure(_LOGGER, "who was overtaken could not be found out", translate(error) or error)
 
     async def look(self) -> None:
         """Look at every segment that was touched, and whose turn it is."""
