@@ -32,7 +32,11 @@ from shared.rpc.wire import Part
 MAX_COMMANDS: Final = 1_000
 """Commands or reversals of one call."""
 MAX_CHANGES: Final = 1_000
-"""Changes of one kind in the effects of one command, and changes of a feed in one page."""
+"""Changes of a feed in one page."""
+MAX_EFFECTS: Final = 20_000
+"""Changes of one kind in the effects of one command. An event earns repeatable achievements at most 1,000 times, and
+others besides; its undoing revokes them all and may complete as many for other events. Who follows cannot say no to it.
+"""
 DEFAULT_CHANGES: Final = 500
 """Changes of a feed in a page, where the request does not say."""
 MAX_LOGGED: Final = 10_000
@@ -212,8 +216,8 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
             violations.add("digest", f"must have {DIGEST_BYTES} bytes")
         if effects.ByteSize():  # most entries changed nothing so far
             for field in ("streaks", "achievements", "points"):
-                if len(getattr(effects, field)) > MAX_CHANGES:
-                    violations.add(f"effects.{field}", f"must have at most {MAX_CHANGES} items")
+                if len(getattr(effects, field)) > MAX_EFFECTS:
+                    violations.add(f"effects.{field}", f"must have at most {MAX_EFFECTS} items")
         if entry is not None and not violations:
             command = self._participant.command(entry, effects, "effects", violations)
             if not violations:

@@ -5,18 +5,22 @@ import logging
 from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import grpc
 import grpc.aio
 import pytest
+from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1 import entry_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.participant.v1 import participant_service_pb2 as pb
 from laurel.streak.v1 import streak_pb2
 
+from services.achievement.domain.apply import MOST_AT_ONCE
 from shared.errors import LaurelError, from_rpc_error
 from shared.postgres.maintenance import is_held
 from shared.rpc.convert import to_timestamp
+from shared.rpc.participants import MAX_EFFECTS
 from tests.fixtures import participants
 from tests.fixtures.participants import UNIT, apply, command, entry, entry_id, snapshot
 from tests.service.participants.conftest import NOON, STATE, Subject
@@ -185,7 +189,7 @@ def _too_large_a_value(message: pb.Command) -> None:
 
 
 def _too_many_changes(message: pb.Command) -> None:
-    message.effects.streaks.extend([streak_pb2.StreakEffect()] * 1_001)
+    message.effects.streaks.extend([streak_pb2.StreakEffect()] * (MAX_EFFECTS + 1))
 
 
 @pytest.mark.parametrize(
@@ -210,6 +214,23 @@ async def test_a_malformed_command_names_its_fields_and_never_fails_its_neighbou
     assert (outcomes[1].error.code, outcomes[1].entry_id) == ("INVALID_ARGUMENT", bad.entry.entry_id)
     assert fields(outcomes[1]) == paths
     assert await subject.total("alice") == 7
+
+
+async def test_what_an_undoing_changes_of_thousands_of_completions_is_no_reason_to_refuse_it(
+    subject: Subject,
+) -> None:
+    """An event earns 1,000 at once, and others besides; its undoing may complete as many for another one."""
+    undoing = event("undoing", 3)
+    revoked, completed = (
+        achievement_pb2.ACHIEVEMENT_CHANGE_KIND_REVOKED,
+        achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED,
+    )
+    for number in range(MOST_AT_ONCE + 10):
+        for kind in (revoked, completed):
+            undoing.effects.achievements.add(
+                achievement="again", kind=kind, completion_id=str(UUID(int=number + 1))
+            )
+    assert reasons(await applied(subject, undoing)) == [""]
 
 
 async def test_an_operation_of_a_later_release_waits_for_a_later_replica_and_is_not_refused(
