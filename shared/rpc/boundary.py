@@ -164,6 +164,12 @@ class Boundary(grpc.aio.ServerInterceptor):
             self._end(call, grpc.StatusCode.OK)
 
         async def serve_turns(_requests: Any, context: Any) -> None:
+            # Who may not call keeps no stream at rest either.
+            try:
+                await self._gate.admit(method, context)
+            except Exception as error:
+                await self._fail(self._begin(method, context), error, context)
+                raise
             while (raw := await self._next_turn(context)) is not None:
                 await self._admit(method, len(raw), context)
                 response = await serve_turn(raw, context)

@@ -355,6 +355,16 @@ async def test_who_shows_no_credential_may_not_call_over_a_stream(token: str | N
             assert [await calling.say(each) for each in "abcdefgh"] == list("abcdefgh")
 
 
+@pytest.mark.parametrize("token", [None, "a wrong token that is as long as one"])
+async def test_who_shows_no_credential_has_no_stream_at_rest(token: str | None) -> None:
+    async with running(answering(answers_with(same)), settings(service_token=TOKEN)) as server:
+        metadata = [("authorization", f"Bearer {token}")] if token else []
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            stream = pb_grpc.ParticipantServiceStub(channel).ApplyEntriesInTurn(metadata=metadata)
+            assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert server.boundary.in_flight == 0
+
+
 async def test_each_call_belongs_to_the_trace_of_its_caller() -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
