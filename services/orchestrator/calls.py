@@ -20,7 +20,7 @@ from shared.entries import GIFT, Content, EntryKind
 from shared.errors import Violations
 from shared.rpc import contents
 from shared.rpc.admin import MAX_REASON_CHARS
-from shared.rpc.convert import check_key, check_limit, check_request_id, check_text, check_user_id
+from shared.rpc.convert import check_key, check_limit, check_request_id, check_text
 
 EVERYWHERE = (Step.STREAK, Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD)
 
@@ -114,7 +114,7 @@ def _checked_patch(request: Any, violations: Violations) -> UserPatch:
     """Whose entry it is: `user`, with what is said of it, or else `user_id`."""
     if "user" in request.DESCRIPTOR.fields_by_name:
         return convert.user_patch(request.user, violations)
-    check_user_id(request.user_id, "user_id", violations)
+    convert.check_user(request.user_id, "user_id", violations)
     return UserPatch(request.user_id)
 
 

@@ -1,6 +1,8 @@
 """Messages to domain values and back, with all syntactic validation: every violation at once."""
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Final
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -37,15 +39,25 @@ from shared.rpc.convert import (
     texts,
     uuid_field,
 )
+from shared.tenants import shown
+
+_PSEUDONYM: Final = re.compile(r"(erased|merged)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-[0-9]+)?")
 
 # What comes in
+
+
+def check_user(user_id: str, path: str, violations: Violations) -> None:
+    """The user of an entry: nobody of whom only a pseudonym is left (RULES 2.7), under which ledgers stay."""
+    check_user_id(user_id, path, violations)
+    if _PSEUDONYM.fullmatch(shown(user_id)):
+        violations.add(path, "is the pseudonym of a user who was deleted or merged")
 
 
 def user_patch(user: user_pb2.User, violations: Violations) -> UserPatch:
     """What a request says about its user; with violations for what is wrong (RULES 1.5, 2.3)."""
     patch = patch_of_user(user)
     attributes = patch.attributes
-    check_user_id(patch.user_id, "user.user_id", violations)
+    check_user(patch.user_id, "user.user_id", violations)
     check_text(patch.name, "user.name", violations, min_chars=0)
     if patch.time_zone:
         check_zone(patch.time_zone, "user.time_zone", violations)

@@ -3,13 +3,13 @@
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.orchestrator.calls import gift_call
+from services.orchestrator.convert import check_user
 from shared.entries import EntryKind
 from shared.errors import Violations
-from shared.rpc.convert import check_user_id
 
 
 def _check(request: pb.TransferPointsRequest, violations: Violations) -> None:
-    check_user_id(request.to_user_id, "to_user_id", violations)
+    check_user(request.to_user_id, "to_user_id", violations)
     if request.to_user_id == request.user_id:
         violations.add("to_user_id", "must be another user")
 

@@ -10,7 +10,7 @@ from services.orchestrator.recording import Incoming
 from services.orchestrator.said import UserPatch
 from shared.errors import Violations
 from shared.rpc.admin import MAX_REASON_CHARS
-from shared.rpc.convert import check_request_id, check_text, check_user_id
+from shared.rpc.convert import check_request_id, check_text
 from shared.tenants import tenant_of
 
 NAME = "user_merge"
@@ -19,8 +19,8 @@ NAME = "user_merge"
 def incoming(request: pb.MergeUsersRequest, asked: Asked) -> Incoming:
     """The entry of a call. Raises `InvalidArgument`."""
     violations = Violations()
-    check_user_id(request.user_id, "user_id", violations)
-    check_user_id(request.into_user_id, "into_user_id", violations)
+    convert.check_user(request.user_id, "user_id", violations)
+    convert.check_user(request.into_user_id, "into_user_id", violations)
     if request.into_user_id == request.user_id:
         violations.add("into_user_id", "must be another user, and not one who was merged into this one")
     if tenant_of(request.into_user_id) != tenant_of(request.user_id):
