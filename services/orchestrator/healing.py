@@ -5,14 +5,13 @@ the order in which it was done, under the ids and digests of the ledger, so that
 request log. Nothing is recorded anew and nothing is told of it. Each call does a bounded part and keeps how far it is.
 """
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 from zlib import crc32
 
@@ -24,9 +23,9 @@ from msgspec.structs import replace
 from services.orchestrator import saga
 from services.orchestrator.active_sagas import ActiveSaga, resumed
 from services.orchestrator.configuration.owners import Owner
-from services.orchestrator.findings import Act, Finding, Log, compare, missing_writes
+from services.orchestrator.examining import USERS, Examiner, all_of
+from services.orchestrator.findings import Act, Finding
 from services.orchestrator.operation import AnyOperation
-from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.participants import Participants
 from services.orchestrator.saga import State, Step, calling
 from services.orchestrator.store.findings import (
@@ -47,11 +46,7 @@ from shared.postgres.locks import lock_key, locked_if_free
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import to_timestamp
 
-T = TypeVar("T")
-
 LOCK: Final = lock_key("orchestrator", "examination")
-PAGE: Final = 5_000
-"""Entries of the ledger that are compared at once."""
 DUE: Final = 2_048
 """Things that are taken up at once."""
 GROUP: Final = 128
@@ -60,8 +55,6 @@ LANES: Final = 4
 """So many groups are on their way side by side, never two with one user: a service decides about one while the database
 stores another.
 """
-USERS: Final = 1_000
-"""Users whose versions are raised together."""
 SECONDS_PER_CALL: Final = 5.0
 """After so long a call says how far it is."""
 HOLD_SECONDS: Final = 300
@@ -90,6 +83,7 @@ class Doctor:
         self._pool = pool
         self._findings = findings
         self._participants = participants
+        self._examiner = Examiner(findings, participants)
         self._owners = owners
         self._clock = clock
 
@@ -98,11 +92,11 @@ class Doctor:
         async with _alone(self._pool):
             if restart or await self._findings.progress() is None:
                 await self._findings.begin(self._clock.now())
-                await self._examine_definitions()
+                await self._examiner.definitions()
             is_time_left = _for(SECONDS_PER_CALL)
             progress = await self._progress()
             while progress.stage is Stage.EXAMINING and is_time_left():
-                await self._examine_page(progress)
+                await self._examiner.page(progress)
                 progress = await self._progress()
             return await self._shown(progress)
 
@@ -138,66 +132,6 @@ class Doctor:
                 counts = [*counts, *_settled(group, await self._heal(group))]
             return await self._shown(await self._progress(), counts)
 
-    # Examining
-
-    async def _examine_definitions(self) -> None:
-        for step in Step:
-            writes = await self._findings.writes(step)
-            known: set[str] = set()
-            for first in range(0, len(writes), USERS):
-                ids = [str(write_id) for write_id, _ in writes[first : first + USERS]]
-                answer = await self._participants.prepare_healing(
-                    step, pb.PrepareHealingRequest(write_ids=ids)
-                )
-                known.update(answer.known_write_ids)
-            times = dict(writes)
-            missing = missing_writes([write_id for write_id, _ in writes], {UUID(each) for each in known})
-            await self._findings.add(
-                [Finding(write_id, Act.WRITE, (step,), "", times[write_id]) for write_id in missing]
-            )
-
-    async def _examine_page(self, progress: Progress) -> None:
-        after = progress.after_entry_id
-        # First the ledger: whoever is done in it has been applied everywhere before.
-        rows = await self._findings.ledger(after, PAGE)
-        is_last = len(rows) < PAGE
-        through = None if is_last else rows[-1].entry_id
-        logged = await _all_of(self._logged(step, after, through) for step in Step)
-        logs = dict(zip(Step, logged, strict=True))
-        compared = compare(rows, logs, lambda kind: OPERATIONS[kind].steps)
-        # What came to the ledger meanwhile is in services and not in what was read of it.
-        suspected = {entry for entries in compared.unknown.values() for entry in entries} - {
-            row.entry_id for row in rows
-        }
-        recorded = await self._findings.known(suspected)
-        if left := suspected - recorded:
-            recorded |= await self._findings.halves(left)
-        unknown = {
-            step: progress.unknown[step] + len(set(entries) - recorded)
-            for step, entries in compared.unknown.items()
-        }
-        await self._findings.advance(
-            compared.findings,
-            rows[-1].entry_id if rows else after,
-            len(rows),
-            compared.unfinished,
-            unknown,
-            Stage.EXAMINED if is_last else Stage.EXAMINING,
-        )
-
-    async def _logged(self, step: Step, after: UUID, through: UUID | None) -> dict[UUID, Log]:
-        """What a service knows of a range of ids."""
-        found: dict[UUID, Log] = {}
-        request = pb.ListLoggedEntriesRequest(
-            after_entry_id=str(after), through_entry_id=str(through or ""), page_size=PAGE
-        )
-        while True:
-            page = await self._participants.list_logged(step, request)
-            found.update((UUID(each.entry_id), Log(each.state)) for each in page.entries)
-            if len(page.entries) < PAGE:
-                return found
-            request.after_entry_id = page.entries[-1].entry_id
-
     # Healing
 
     async def _bring_to(self, ill: Sequence[Step], day: date | None, instant: datetime) -> date:
@@ -226,7 +160,7 @@ class Doctor:
             others = {entry_id: origin.other_user_ids for entry_id, origin in origins.items()}
             done: dict[UUID, str | None] = {}
             try:
-                await _all_of(self._heal_lane(act, lane, origins, done) for lane in lanes(kept, others))
+                await all_of(self._heal_lane(act, lane, origins, done) for lane in lanes(kept, others))
             except BaseException:
                 await self._findings.settle(act, done)
                 raise
@@ -414,17 +348,6 @@ async def _alone(pool: Pool) -> AsyncIterator[Connection]:
         if connection is None:
             raise Aborted("another call examines or heals the ledger", reason="EXAMINATION_BUSY")
         yield connection
-
-
-async def _all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What these come to, side by side. Where one breaks, the others come to their end before it is raised: nothing is
-    on its way any more when somebody else takes over.
-    """
-    ended = await asyncio.gather(*calls, return_exceptions=True)
-    broken = [each for each in ended if isinstance(each, BaseException)]
-    if broken:
-        raise broken[0]
-    return [each for each in ended if not isinstance(each, BaseException)]
 
 
 def _for(seconds: float) -> Callable[[], bool]:
