@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.streak import convert
+from services.streak import convert, convert_reads
 from services.streak.domain import (
     EVERYTHING,
     Current,
@@ -217,7 +217,9 @@ class Queries:
         token. Raises `NotFound`.
         """
         query = ["streak_ends", streak, str(begin), str(end)]
-        page = read_page(page_size, page_token, keyset=[datetime, str], query=query, most=convert.MAX_ENDS)
+        page = read_page(
+            page_size, page_token, keyset=[datetime, str], query=query, most=convert_reads.MAX_ENDS
+        )
         definition = (await self._catalogue.latest()).get(streak)
         if definition is None:
             raise convert.unknown_streak(streak)

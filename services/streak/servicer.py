@@ -5,7 +5,7 @@ from typing import Any
 from laurel.streak.v1 import streak_service_pb2 as pb
 from laurel.streak.v1 import streak_service_pb2_grpc
 
-from services.streak import convert
+from services.streak import convert, convert_reads
 from services.streak.amnesties import Amnesties
 from services.streak.backfills import Backfills
 from services.streak.definitions import AMNESTY, STREAK
@@ -55,7 +55,7 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         self, request: pb.ListUserStreaksRequest, _context: Any
     ) -> pb.ListUserStreaksResponse:
         """Lists a user's streaks."""
-        read_time = convert.read_time_from_proto(request)
+        read_time = convert_reads.read_time_from_proto(request)
         shown, token = await self._queries.list_user_streaks(
             request.user_id, read_time, request.page_size, request.page_token
         )
@@ -66,7 +66,7 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
 
     async def ListPeriods(self, request: pb.ListPeriodsRequest, _context: Any) -> pb.ListPeriodsResponse:
         """Lists the periods of a user's streak."""
-        convert.check_user_streak(request.user_id, request.streak)
+        convert_reads.check_user_streak(request.user_id, request.streak)
         shown, token = await self._queries.list_periods(
             request.user_id, request.streak, request.page_size, request.page_token
         )
@@ -76,29 +76,29 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         self, request: pb.ListFreezeLedgerRequest, _context: Any
     ) -> pb.ListFreezeLedgerResponse:
         """Lists a user's freeze ledger."""
-        convert.check_user_streak(request.user_id, request.streak)
+        convert_reads.check_user_streak(request.user_id, request.streak)
         shown, token = await self._queries.list_freeze_ledger(
             request.user_id, request.streak, request.page_size, request.page_token
         )
         return pb.ListFreezeLedgerResponse(
-            entries=map(convert.ledger_line_to_proto, shown), next_page_token=token
+            entries=map(convert_reads.ledger_line_to_proto, shown), next_page_token=token
         )
 
     async def ListLongestStreaks(
         self, request: pb.ListLongestStreaksRequest, _context: Any
     ) -> pb.ListLongestStreaksResponse:
         """Lists the users with the longest runs."""
-        convert.check_streak(request.streak)
+        convert_reads.check_streak(request.streak)
         shown, token = await self._queries.list_longest_streaks(
             request.streak, request.page_size, request.page_token
         )
         return pb.ListLongestStreaksResponse(
-            streaks=map(convert.longest_to_proto, shown), next_page_token=token
+            streaks=map(convert_reads.longest_to_proto, shown), next_page_token=token
         )
 
     async def GetCalendar(self, request: pb.GetCalendarRequest, _context: Any) -> pb.GetCalendarResponse:
         """Gets the periods of a range of dates."""
-        first, last = convert.dates_from_proto(request, convert.MAX_CALENDAR_DAYS)
+        first, last = convert_reads.dates_from_proto(request, convert_reads.MAX_CALENDAR_DAYS)
         shown = await self._queries.calendar(request.user_id, request.streak, first, last)
         return pb.GetCalendarResponse(periods=map(convert.period_to_proto, shown))
 
@@ -106,7 +106,7 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         self, request: pb.BatchGetUserStreaksRequest, _context: Any
     ) -> pb.BatchGetUserStreaksResponse:
         """Gets one streak of several users."""
-        read_time = convert.batch_from_proto(request)
+        read_time = convert_reads.batch_from_proto(request)
         definition, found = await self._queries.batch_get_user_streaks(
             request.streak, request.user_ids, read_time
         )
@@ -121,17 +121,17 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         self, request: pb.ListFirstReachesRequest, _context: Any
     ) -> pb.ListFirstReachesResponse:
         """Lists with which events users first reached lengths."""
-        convert.check_first_reaches(request)
+        convert_reads.check_first_reaches(request)
         found = await self._queries.list_first_reaches(
             request.streak, request.user_ids, request.least_length, request.most_count
         )
-        return convert.first_reaches_to_proto(found)
+        return convert_reads.first_reaches_to_proto(found)
 
     async def ListStreaksAtRisk(
         self, request: pb.ListStreaksAtRiskRequest, _context: Any
     ) -> pb.ListStreaksAtRiskResponse:
         """Lists the streaks that end unless their users act."""
-        within, read_time = convert.at_risk_from_proto(request)
+        within, read_time = convert_reads.at_risk_from_proto(request)
         found, token = await self._queries.list_streaks_at_risk(
             request.streak, within, request.time_zone, read_time, request.page_size, request.page_token
         )
@@ -151,8 +151,8 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         self, request: pb.ListStreakEndsRequest, _context: Any
     ) -> pb.ListStreakEndsResponse:
         """Lists whose streak ends in a window unless they act."""
-        begin, end = convert.ends_from_proto(request)
-        return convert.ends_to_proto(
+        begin, end = convert_reads.ends_from_proto(request)
+        return convert_reads.ends_to_proto(
             *await self._queries.list_streak_ends(
                 request.streak, begin, end, request.page_size, request.page_token
             )
@@ -162,17 +162,17 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         self, request: pb.GetStreakStatisticsRequest, _context: Any
     ) -> pb.GetStreakStatisticsResponse:
         """Gets statistics of all users."""
-        first, last = convert.dates_from_proto(request, convert.MAX_STATISTICS_DAYS)
-        return convert.statistics_to_proto(await self._queries.statistics(request.streak, first, last))
+        first, last = convert_reads.dates_from_proto(request, convert_reads.MAX_STATISTICS_DAYS)
+        return convert_reads.statistics_to_proto(await self._queries.statistics(request.streak, first, last))
 
     async def PreviewAmnesty(
         self, request: pb.PreviewAmnestyRequest, _context: Any
     ) -> pb.PreviewAmnestyResponse:
         """Counts what an amnesty would save."""
         now = self._clock.now()
-        window = convert.window_from_proto(request, now)
+        window = convert_reads.window_from_proto(request, now)
         found = await self._amnesties.preview(window, request.streaks, now)
-        return pb.PreviewAmnestyResponse(streaks=map(convert.preview_to_proto, found))
+        return pb.PreviewAmnestyResponse(streaks=map(convert_reads.preview_to_proto, found))
 
     async def ListAmnesties(
         self, request: pb.ListAmnestiesRequest, _context: Any
@@ -181,6 +181,6 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         found, token = await self._definitions.list(AMNESTY, request.page_size, request.page_token)
         progress = await self._amnesties.progress([each.key for each in found])
         return pb.ListAmnestiesResponse(
-            amnesties=[convert.declared_to_proto(each, progress[each.key]) for each in found],
+            amnesties=[convert_reads.declared_to_proto(each, progress[each.key]) for each in found],
             next_page_token=token,
         )
