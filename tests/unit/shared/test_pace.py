@@ -1,10 +1,12 @@
 """Work in the background beside events, with a clock that the test moves."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
 from shared.pace import BATCH_SECONDS, LEAST, QUIET_SECONDS, Pace, Traffic
+from shared.passes import Pass, paced
 
 
 class World:
@@ -119,3 +121,18 @@ async def test_a_batch_that_fails_does_not_rest() -> None:
         async with world.pace.batch():
             raise RuntimeError
     assert world.slept == []
+
+
+async def test_a_part_that_counts_more_things_than_it_was_asked_for_makes_the_next_one_no_larger() -> None:
+    world = World(most=100)
+    asked = []
+
+    async def part(_: datetime, most: int) -> Pass:
+        asked.append(most)
+        world.time += 1.0
+        return Pass(done=5_000, more=True)
+
+    for _ in range(2):
+        await world.event()
+        assert (await paced(world.pace, part, datetime(2026, 3, 1, tzinfo=UTC))).more
+    assert asked == [50, LEAST]
