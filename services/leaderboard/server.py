@@ -108,10 +108,15 @@ async def build(settings: Settings) -> Application:
         begin_healing=rebuilder.distrust,
     )
 
+    # Each with a pace of its own: to archive a run takes longer than to delete what is kept no longer.
+    paced = [
+        (part, Pace(traffic, most=RUNS_PER_PASS, share=settings.maintenance_share))
+        for part in (maintenance.part, maintenance.expire)
+    ]
+
     async def pass_once() -> None:
         await partitions.keep()
-        for part in (maintenance.part, maintenance.expire):
-            pace = Pace(traffic, most=RUNS_PER_PASS, share=settings.maintenance_share)
+        for part, pace in paced:
             await run_by_clock(pool, clock, pace, part)
 
     service = leaderboard_service_pb2.DESCRIPTOR.services_by_name["LeaderboardService"]
