@@ -119,7 +119,9 @@ class MetricFact(Struct, frozen=True):
     where today's contributions say the same.
     """
     arrivals_before: tuple[MetricArrival, ...] = ()
-    """The same with the undone event, which is among them."""
+    """The same with the undone event, which is among them; also where events came late only before it: then `arrivals`
+    is empty, and it holds without it as well.
+    """
 
     @property
     def contribution_micros(self) -> int:

@@ -65,20 +65,18 @@ def asked_when(around: Sequence[Fact], undone: Fact) -> list[Fact]:
     """Of events around one that is undone, those of which it is asked what they contributed as they came, in that
     order: from the earliest that came late, up to the last one; where these are too many, from the earliest since.
 
-    None where the undone event and all since came in the order of times: then contributions are what they were.
+    None where all came in the order of times: then contributions are what they were.
     """
     came = sorted([*around, undone], key=lambda event: event.position)
     earliest = first = in_time(undone)
-    last, latest = None, in_time(came[0])
+    last, latest = -1, in_time(came[0])
     for event in came:
         place = in_time(event)
         if place < latest:
-            earliest = min(earliest, place)
+            earliest, last = min(earliest, place), event.position
             if event.position >= undone.position:
-                first, last = min(first, place), event.position
+                first = min(first, place)
         latest = max(latest, place)
-    if last is None:
-        return []
     others = [event for event in came if event is not undone and event.position <= last]
     for since, _ in (earliest, first):
         asked = [event for event in others if event.occur_time >= since]
@@ -91,8 +89,11 @@ def as_they_came(
     aggregation: Aggregation, earlier: Sequence[Fact], came: Sequence[Fact], undone: Fact
 ) -> Arrivals:
     """What each contributed when it came, and changed of others that had come; `earlier` stands for what is before all
-    of them in time.
+    of them in time. Of none without the undone event where it came after them in both orders: it took nothing from
+    them.
     """
+    if all(event.position < undone.position and in_time(event) < in_time(undone) for event in came):
+        return Arrivals(before=_as_they_came(aggregation, earlier, came))
     among = sorted((*came, undone), key=lambda event: event.position)
     return Arrivals(
         before=_as_they_came(aggregation, earlier, among), after=_as_they_came(aggregation, earlier, came)

@@ -379,7 +379,7 @@ def _contributing(entry: Entry) -> Iterator[UUID]:
         yield entry.entry_id
     elif entry.corrected_entry_id is not None:
         yield entry.corrected_entry_id
-        for arrival in entry.metric.arrivals:
+        for arrival in (*entry.metric.arrivals_before, *entry.metric.arrivals):
             yield arrival.entry_id
     for revision in entry.metric.revisions:
         yield revision.entry_id

@@ -33,7 +33,7 @@ class UndoneEvent(Struct, frozen=True):
         told = (self.event, *self.around)
         return Contributed(
             self.metric.arrivals_before,
-            self.metric.arrivals,
+            self.metric.arrivals or self.metric.arrivals_before,
             tuple(event.fact for event in told if streak not in event.streaks),
             {fact.entry_id: fact.contribution_micros for fact in self.revised.get(streak, ())},
         )
@@ -101,7 +101,7 @@ class OpenContributions:
         event = self._undone.get(gone) if metric.revisable else None
         if event is None:
             return None
-        ids = dict.fromkeys(arrival.entry_id for arrival in metric.arrivals)
+        ids = dict.fromkeys(arrival.entry_id for arrival in (*metric.arrivals_before, *metric.arrivals))
         around = [self._counted[entry_id] for entry_id in ids if entry_id in self._counted]
         return UndoneEvent(event, metric, around, revised)
 

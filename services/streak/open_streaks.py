@@ -20,6 +20,7 @@ from services.streak.domain import (
     LedgerKey,
     LedgerLine,
     Moved,
+    Past,
     Period,
     StreakDefinition,
     StreakState,
@@ -41,6 +42,7 @@ from services.streak.domain import (
     is_outdated,
     moved_since,
     needs_history,
+    nothing_left,
     outdated_since,
     refold,
     refold_since,
@@ -113,6 +115,8 @@ class OpenStreaks:
             fact = fact if fact and _counts(streak, definition, fact) else None
             revised = [event for event in revised if _counts(streak, definition, event)]
         if streak.state is None:
+            if arrivals.differ:
+                return self._store(key, with_arrivals(nothing_left(definition, streak, now), arrivals, now))
             return self._begin(key, definition, streak, fact, now)
         move = moved.since if moved and moved.appended else None
         if fact and not _is_counted(definition, streak.state, fact, move):
@@ -223,34 +227,40 @@ class OpenStreaks:
         """
         key = user_id, definition.key
         streak, gone = self._streaks.get(key, NEVER_SEEN), dated(definition, undone.event.fact)
-        if streak.state is None or streak.closed_time is None:
+        found = ((), None) if streak.state is None else self._around(key, definition, streak.state, gone)
+        if found is None:
             return NOT_ASKED
-        touched, history = asked_since(definition, gone), self._histories.get(key)
-        known = self._known.wanted.windows.get(key)
-        wanted = window_around(definition, streak.state, gone, touched)
-        if wanted is not None and known is None:
-            self._missing.note(Wanted(windows={key: wanted}))
-            return NOT_ASKED
-        if wanted is not None and known == wanted:
-            around = self._known.around[key]
-            events, past = inside(definition, wanted, around.events), around.past
-        elif history is not None and history.reaches(touched):
-            # Little is later; or two events of the streak were undone, and are corrected together.
-            events, past = history.live, history.past
-        else:
-            self._note_history(key, definition, touched)
-            return NOT_ASKED
+        events, past = found
         zones = self.zones.changes(user_id, facts_since(past) if past else EARLIEST)
         if zones is None:
             return NOT_ASKED
         begin = None
-        if past is not None:
+        if past is not None and streak.state is not None:
             begin = checkpoint(definition, streak.state, past, events, zones, streak.by_hand)
             if begin is None:
                 raise StateMoved("the facts of a recorded period are gone")
         counted = (*events, gone) if definition.key in undone.event.streaks else events
-        facts, closed_time = Facts(counted, zones, streak.by_hand), max(now, streak.closed_time)
+        facts, closed_time = Facts(counted, zones, streak.by_hand), max(now, streak.closed_time or now)
         return as_they_came(definition, facts, gone, closed_time, begin, undone.contributed(definition.key))
+
+    def _around(
+        self, key: Key, definition: StreakDefinition, state: StreakState, gone: Fact
+    ) -> tuple[tuple[Fact, ...], Past | None] | None:
+        """The facts around one that was taken away, and what lies before them; None where they are missing."""
+        touched, history = asked_since(definition, gone), self._histories.get(key)
+        known = self._known.wanted.windows.get(key)
+        wanted = window_around(definition, state, gone, touched)
+        if wanted is not None and known is None:
+            self._missing.note(Wanted(windows={key: wanted}))
+            return None
+        if wanted is not None and known == wanted:
+            around = self._known.around[key]
+            return inside(definition, wanted, around.events), around.past
+        if history is not None and history.reaches(touched):
+            # Little is later; or two events of the streak were undone, and are corrected together.
+            return history.live, history.past
+        self._note_history(key, definition, touched)
+        return None
 
     # What is done by hand
 

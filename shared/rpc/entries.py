@@ -7,6 +7,7 @@ from typing import Final
 
 from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2
+from msgspec.structs import replace
 
 from shared.calendar import zone_names
 from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT
@@ -63,7 +64,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         correction = message.correction
         corrected = uuid_field(correction.corrected_entry_id, "correction.corrected_entry_id", violations)
         if correction.HasField("metric"):
-            metric = _metric(correction.metric, "correction.metric", violations)
+            metric = _left(correction.metric, "correction.metric", violations)
     elif kind is not None and kind.content is not None:
         content = contents.read(kind.content, getattr(message, kind.value), kind.value, violations)
         if kind.content.concerns_another and len(message.other_users) != 1:
@@ -150,7 +151,6 @@ def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> Me
     if attributes:
         check_attributes(attributes, f"{path}.attributes", violations)
     revisable = fact.revisable
-    tells_arrivals = revisable and bool(fact.arrivals)
     return MetricFact(
         metric,
         value_micros,
@@ -162,8 +162,18 @@ def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> Me
         revisable,
         fact.contribution_micros if revisable else 0,
         _revisions(fact.revisions, f"{path}.revisions", violations) if revisable else (),
-        _arrivals(fact.arrivals, f"{path}.arrivals", violations) if tells_arrivals else (),
-        _arrivals(fact.arrivals_before, f"{path}.arrivals_before", violations) if tells_arrivals else (),
+    )
+
+
+def _left(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> MetricFact:
+    """The metric part of a correction, which tells of arrivals too."""
+    metric = _metric(fact, path, violations)
+    if not metric.revisable:
+        return metric
+    return replace(
+        metric,
+        arrivals=_arrivals(fact.arrivals, f"{path}.arrivals", violations),
+        arrivals_before=_arrivals(fact.arrivals_before, f"{path}.arrivals_before", violations),
     )
 
 

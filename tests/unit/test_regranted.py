@@ -264,7 +264,7 @@ def corrected(aggregation: str, came: Sequence[Visit], gone: Visit) -> Effects:
     names = {arrival.entry_id for arrival in told.before} | {gone.fact.entry_id}
     contributed = Contributed(
         told_as(told.before),
-        told_as(told.after),
+        told_as(told.after or told.before),
         tuple(visit.as_fact(0) for visit in came if not visit.counts and visit.fact.entry_id in names),
         {entry_id: micros for entry_id, micros in after.items() if micros != before[entry_id]},
     )
@@ -290,6 +290,8 @@ def corrected(aggregation: str, came: Sequence[Visit], gone: Visit) -> Effects:
     st.sampled_from(sorted(AGGREGATIONS)),
 )
 @example([((3, 9), 1, True), ((2, 9), 1, True), ((4, 9), 2, True), ((1, 9), 2, True)], 1, "UNIQUE")
+@example([((3, 9), 2, True), ((4, 9), 3, True), ((4, 10), -2, True)], 1, "LAST")
+@example([((5, 8), 1, True), ((1, 9), 1, True), ((3, 9), 2, True), ((5, 9), 3, True)], 3, "UNIQUE")
 def test_lengths_by_contributions_are_told_as_these_stood_when_each_event_came(
     happened: list[tuple[Happened, int, bool]], which: int, aggregation: str
 ) -> None:
@@ -299,3 +301,15 @@ def test_lengths_by_contributions_are_told_as_these_stood_when_each_event_came(
     check_told(
         corrected(aggregation, came, gone), slow_visits(aggregation, came), slow_visits(aggregation, others)
     )
+
+
+def test_where_an_event_since_took_away_arrivals_are_told_though_all_came_in_order() -> None:
+    """A length was there, and is not any more: what was granted for it goes with the event that it was granted with."""
+    came = visits([((3, 9), 2, True), ((4, 9), 3, True), ((4, 10), -2, True)])
+    change = corrected("LAST", came, came[1]).streaks[0].change
+    lengths = [
+        [(period.start_date.day, period.length_after) for period in arrival.period_changes]
+        for arrival in change.arrivals_before
+    ]
+    assert [lengths[0][0], lengths[1][0], lengths[2][0]] == [(12, 1), (13, 2), (13, 0)]
+    assert len(change.arrivals_after) == 1

@@ -2,7 +2,8 @@
 
 What others grant by lengths stays on its date when an earlier event arrives afterwards. So where an event is undone,
 what is granted without it does not follow from the streak alone: it takes the lengths after each arrival. Where the
-undone event and all since came in the order of the events' times, they say nothing that the streak does not.
+undone event and all since came in the order of the events' times they say nothing that the streak does not; unless
+lengths can become less, by what takes away or by contributions that others took.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +86,7 @@ def as_they_came(
         if start is None or definition.period_of(event.local_date) > start.anchor.period
     }
     came = sorted((*events.values(), *contributed.others), key=lambda event: (event.arrive_time, event.order))
-    if len(came) > MOST_EVENTS or not _is_any_late_since(came, gone):
+    if len(came) > MOST_EVENTS or not (contributed.before or _tell_more(came, gone)):
         return NOT_ASKED
     zones = tuple(zone for zone in facts.zones if zone.entry_id != gone.entry_id)
     today = {event.entry_id: event.contribution_micros for event in came}
@@ -99,8 +100,12 @@ def as_they_came(
     )
 
 
-def _is_any_late_since(events: Sequence[Fact], gone: Fact) -> bool:
-    """Whether the event that is gone, or one that came after it, is earlier than one that was there."""
+def _tell_more(events: Sequence[Fact], gone: Fact) -> bool:
+    """Whether the event that is gone, or one that came after it, is earlier than one that was there; or one takes away:
+    then something is granted for lengths that there are no more.
+    """
+    if any(event.contribution_micros < 0 for event in events):
+        return True
     latest: Order | None = None
     is_since = False
     for event in events:

@@ -480,6 +480,11 @@ def _evaluated(
     return Evaluation(after, current, rows, change, extended)
 
 
+def nothing_left(definition: StreakDefinition, streak: UserStreak, now: datetime) -> Evaluation:
+    """Of a streak without facts there is nothing to fold."""
+    return _evaluated(definition, streak, None, None, _effective(streak, now), _NO_ROW, NO_CHANGE)
+
+
 def with_arrivals(evaluation: Evaluation, arrivals: Arrivals, now: datetime) -> Evaluation:
     """The same, told with what each arrival changed, where that is asked."""
     if arrivals == NOT_ASKED:

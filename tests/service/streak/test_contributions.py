@@ -152,6 +152,24 @@ async def test_an_event_that_counts_for_no_streak_can_have_taken_what_another_on
     assert [lengths[0] for lengths in told_lengths(found.change.arrivals_after)] == [(5, 1)]
 
 
+async def test_of_a_streak_that_the_undone_event_alone_counted_for_it_is_told_how_it_came_and_went(
+    service: Service,
+) -> None:
+    await define(service, user_filters=[{"attribute": "plan", "equals": "pro"}])
+    pro, fact = {"plan": "pro"}, revisable("commits", 1, 1)
+    await applied(service, event("gone", at(5), now=at(6), attributes=pro, fact=fact))
+    fact = revisable("commits", 1, 2, {"gone": 0})
+    await applied(service, event(1, at(4), now=at(7), fact=fact))
+    await service.participant.RevertEntries(revert("gone", now=at(20, month=5)))
+    told = revisable("commits", 0, 3, value=0)
+    told.arrivals_before.extend([as_it_came("gone", 1, {}), as_it_came(1, 1, {"gone": 0})])
+    told.arrivals.append(as_it_came(1, 1, {}))
+    (outcome,) = await applied(service, correction("c", at(20, month=5), metric=told))
+    (found,) = outcome.effects.streaks
+    assert [lengths[0] for lengths in told_lengths(found.change.arrivals_before)] == [(5, 1), (5, 0)]
+    assert not found.change.arrivals_after
+
+
 async def test_a_revision_of_an_undone_event_changes_nothing(service: Service) -> None:
     await define(service)
     await applied(service, visited(1, at(5), 0, 1))

@@ -255,8 +255,8 @@ class MetricFact(_message.Message):
 
     @_builtins.property
     def arrivals_before(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricArrival]:
-        """The same with the undone event, and with what it contributed itself: what had been granted follows from that. Empty
-        where `arrivals` is.
+        """The same with the undone event, and with what it contributed itself: what had been granted follows from that. Also
+        where events came late only before it did: then `arrivals` is empty, and this holds without it as well.
         """
 
     def __init__(
