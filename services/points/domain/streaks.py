@@ -180,6 +180,7 @@ def corrected(
     gone = {period.due.period for period in taken}
     passings = _passings(shift, before.passings, by_period, corrected_entry_id)
     passing = [one for one in _passed_on(passings, left) if one.start_date not in gone]
+    given = [*(one for one in passing if gives(one.reach)), *_now_for(shift, before, by_period, gives)]
     # By what has come so far it is due for these: what says otherwise is still to come.
     early = [one.start_date for one in shift.vanished if one.start_date not in before.idle]
     early += [day for period in elsewhere if (day := period.due.period) and day not in after.idle]
@@ -187,7 +188,7 @@ def corrected(
     idle_left, withdrawn = _left(after.idle, live, taken)
     after = replace(
         after,
-        granted_count=after.granted_count - len(taken),
+        granted_count=after.granted_count - len(taken) - len(passing) + len(given),
         owed=tuple(sorted((*after.owed, *still), key=lambda one: one.start_date)),
         idle=tuple(sorted(idle_left)),
         withdrawn=tuple(sorted((*after.withdrawn, *withdrawn))),
@@ -197,8 +198,21 @@ def corrected(
     return Settlement(
         count=_granted(after, granted),
         taken=(*taken, *(by_period[one.start_date] for one in passing)),
-        given=tuple(sorted((*granted, *passing), key=lambda one: one.start_date)),
+        given=tuple(sorted((*granted, *given), key=lambda one: one.start_date)),
     )
+
+
+def _now_for(
+    shift: Shift, before: StreakCount, by_period: Mapping[date | None, LivePeriod], gives: Gives
+) -> Iterator[Owed]:
+    """The periods for which it was due and not given, by its filters, and with another event it is."""
+    if not shift.configured.trigger.user_filters or not shift.configured.system.active:
+        return
+    owed = {one.start_date for one in before.owed}
+    for change in shift.kept:
+        owner = change.granted_after or change.reach
+        if owner and change.start_date not in by_period and change.start_date not in owed and gives(owner):
+            yield Owed(change.start_date, owner)
 
 
 def _by_arrivals(

@@ -9,14 +9,16 @@ from uuid import UUID
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.points.domain.definitions import Catalogue, PointsSystem, StreakCause, Trigger, TriggerKey
 from services.points.domain.facts import Command, Instant, PeriodChange, StreakChange
 from services.points.domain.state import Owed, StreakCount, UserState
 from services.points.domain.streaks import LivePeriod, arrived, corrected, due_for, shifts
 from shared.entries import EntryKind
+from shared.filters import AttributeFilter, Equals
 from shared.ids import derived_id
-from tests.unit.points.user import START, User
+from tests.unit.points.user import START, User, instant
 
 LENGTH_ONE = Catalogue.of([PointsSystem("xp", (Trigger("days", 11, StreakCause("daily", 1)),))])
 CATALOGUE = Catalogue.of([PointsSystem("xp", (Trigger("days", 11, StreakCause("daily", 2)),))])
@@ -171,6 +173,26 @@ def test_an_award_passes_to_the_event_that_would_have_had_it_when_it_came() -> N
     assert settled.taken == tuple(live)
     assert settled.given == (Owed(day(2), other),)
     assert (settled.count.due_count, settled.count.granted_count) == (1, 1)
+
+
+@pytest.mark.parametrize("plans", [("pro", "free"), ("free", "pro"), ("pro", "pro"), ("free", "free")])
+def test_an_award_passes_only_to_an_event_whose_user_the_filters_let_through(plans: tuple[str, str]) -> None:
+    pro = (AttributeFilter("plan", Equals("pro")),)
+    alice = User([PointsSystem("xp", (Trigger("days", 11, StreakCause("daily", 2), user_filters=pro),))])
+    alice.attributes = {"plan": plans[0]}
+    first = alice.metric_event(1)
+    qualifies = StreakChange("daily", (replace(period(2, 0, 2), reach=instant(first.entry)),))
+    alice.applied(replace(first, streak_changes=(qualifies,)))
+    assert rewarded(alice) == ({day(2): 1} if plans[0] == "pro" else {})
+    alice.attributes = {"plan": plans[1]}
+    second = alice.metric_event(1)
+    alice.applied(second)
+    kept = replace(period(2, 2, 2), reach=instant(second.entry))
+    alice.applied(alice.streak_event(kept, kind=EntryKind.CORRECTION, corrects=first.entry.entry_id))
+    assert rewarded(alice) == ({day(2): 1} if plans[1] == "pro" else {})
+    gone = alice.streak_event(period(2, 2, 0), kind=EntryKind.CORRECTION, corrects=second.entry.entry_id)
+    alice.applied(gone)
+    assert rewarded(alice) == {}
 
 
 def test_an_award_passes_to_the_period_that_would_have_had_it_as_events_came() -> None:
