@@ -19,6 +19,7 @@ import pytest
 
 from deploy.local.stack import Stack
 from tests.fixtures.histories import (
+    ACHIEVEMENTS,
     LIMITED,
     POINTS_BOARDS,
     WORLD,
@@ -194,13 +195,17 @@ def _compare(copies: Sequence[Copy], known: Sequence[dict[int, Known]], without:
         for who in range(USERS):
             told = f"{copy.name} user {who}{' after voids' if without else ''}"
             completions = {
-                key: said["at"] for key, said in mine[who]["achievements"].items() if said["completed"]
+                key: said["at"]
+                for key, said in mine[who]["achievements"].items()
+                if said["completed"] and key in ACHIEVEMENTS
             }
             found += [
                 f"{told}, is | should: {line}"
                 for line in differences(completions, dict(wanted[who].completions))
             ]
-            rows = {row: said for row, said in mine[who]["awards"].items() if row.points_system != LIMITED}
+            rows = {
+                row: said for row, said in mine[who]["awards"].items() if row.points_system not in LIMITED
+            }
             found += [f"{told}, is | should: {line}" for line in differences(rows, dict(wanted[who].awards))]
             found += [f"{told}, its ledger: {line}" for line in _ledger(mine[who])]
     for who in range(USERS):
@@ -230,12 +235,14 @@ def agreed(known: Known) -> dict[str, Any]:
             key: (said["completed"], said["current"], said["percent"])
             for key, said in known["achievements"].items()
         },
-        "points": {key: said for key, said in known["points"].items() if key != LIMITED},
+        "points": {key: said for key, said in known["points"].items() if key not in LIMITED},
         "awards": _numbers(known["awards"]),
         "points boards": {
             place: said.score
             for place, said in known["boards"].items()
-            if place.board in POINTS_BOARDS and place.run is None
+            if place.board in POINTS_BOARDS
+            and place.run is None
+            and POINTS_BOARDS[place.board] not in LIMITED
         },
     }
 
@@ -244,7 +251,7 @@ def _numbers(awards: Mapping[Row, tuple[int, Any]]) -> dict[tuple[str, str], int
     """How much each trigger has given."""
     found: dict[tuple[str, str], int] = {}
     for row, (amount, _) in awards.items():
-        if row.points_system != LIMITED:
+        if row.points_system not in LIMITED:
             key = (row.points_system, row.trigger)
             found[key] = found.get(key, 0) + amount
     return found

@@ -18,9 +18,10 @@ from msgspec.structs import replace
 from services.achievement.domain.completions import completed, granted, passed_on
 from services.achievement.domain.definitions import Achievement, Catalogue, SourceKey, SourceKind, Status
 from services.achievement.domain.fold import Grant
-from services.achievement.domain.past import Past
+from services.achievement.domain.past import Past, WantedFacts
 from services.achievement.domain.state import (
     Change,
+    ChangeKind,
     Command,
     Completion,
     Fact,
@@ -59,13 +60,17 @@ class _News(Struct, frozen=True):
 def streaks_changed(
     catalogue: Catalogue, before: UserState, state: UserState, command: Command, fact: Fact, past: Past
 ) -> tuple[UserState, tuple[Change, ...]]:
-    """What the entry tells of streaks, and what comes of it. `before`: the sources before the entry."""
+    """What the entry tells of streaks, and what comes of it. `before`: the sources before the entry.
+
+    Raises `WantedFacts`.
+    """
     news = _News(command, fact, before, past)
     for change in command.streak_changes:
         state = _told(catalogue, state, news, change)
     if news.corrects:
         state = _without(state, command.entry.corrected_entry_id)
     found: list[Change] = []
+    wanted: set[UUID] = set()
     for achievement in _touched(catalogue, state, news):
         live = state.completions.get(achievement.place)
         if live is None:
@@ -74,9 +79,23 @@ def streaks_changed(
             changes = _corrected(achievement, state, news)
         else:
             continue
+        if news.corrects:
+            owners = {one.completion.entry_id for one in changes if one.kind is ChangeKind.COMPLETED}
+            wanted |= owners - past.facts.keys() - {fact.entry_id}
+            changes = tuple(_as_it_came(change, news) for change in changes)
         state = completed(state, changes)
         found += changes
+    if wanted:
+        raise WantedFacts(frozenset(wanted))
     return state, tuple(found)
+
+
+def _as_it_came(change: Change, news: _News) -> Change:
+    """What a correction grants was granted when the event arrived that it belongs to: composites follow that order."""
+    owner = news.past.facts.get(change.completion.entry_id)
+    if change.kind is not ChangeKind.COMPLETED or owner is None:
+        return change
+    return replace(change, completion=replace(change.completion, cause=owner.cause))
 
 
 def _told(catalogue: Catalogue, state: UserState, news: _News, change: StreakChange) -> UserState:

@@ -20,8 +20,11 @@ from tests.unit.achievement.builders import (
     event,
     for_pros,
     player,
+    reach,
     revoked,
+    streak_achievement,
     streak_closing,
+    streak_correction,
     streak_event,
 )
 from tests.unit.achievement.ledger import CLOSES, OPENS, Event, ladder
@@ -91,6 +94,23 @@ def test_a_voided_event_takes_a_composite_of_a_metric_with_it() -> None:
     assert "both" in alice.held
     undone = alice.void(ten, correction(2, ten, total=0))
     assert sorted(revoked(undone.changes)) == ["both", "ten"]
+
+
+def test_a_composite_follows_what_an_undone_event_had_kept_from_being_reached_earlier() -> None:
+    some = composite("some", "fortnight", "founder", "patron", enough=2)
+    alice = player(streak_achievement(length=2), FOUNDER, PATRON, some)
+    gone = streak_event(1, length=1, longest=1, days=1)
+    alice.apply(
+        call("c1", "founder", minutes=1),
+        gone,
+        streak_event(4, length=1, longest=1, days=4),
+        call("c2", "patron", minutes=5 * 1440),
+        streak_event(6, length=2, longest=2, days=6),
+    )
+    assert owner(alice, "some") == entry_id("c2")
+    earlier = {2: reach(("streak", 4), days=4)}
+    alice.void(gone, streak_correction(7, gone, length=2, longest=2, reached=earlier))
+    assert owner(alice, "fortnight") == owner(alice, "some") == entry_id(("streak", 4))
 
 
 def test_a_streak_that_ends_takes_no_composite_away() -> None:
