@@ -247,14 +247,15 @@ def _regranted(achievement: Achievement, entry_id: UUID | None, news: _News) -> 
 
 
 def _bears_on(achievement: Achievement, live: Completion, news: _News) -> bool:
-    """Whether a completion may have come with the undone event: not where nothing is told of the streak, nor if it was
-    granted before that arrived.
+    """Whether a completion may have come with the undone event: its length is reached no more since that is gone, and
+    it was not granted before that arrived.
     """
     undone_id = news.command.entry.corrected_entry_id
     undone = news.past.facts.get(undone_id) if undone_id else None
     if live.entry_id == undone_id:
         return True
-    if not _changes_of(achievement, news):
+    told = (dict(change.first_reaches) for change in _changes_of(achievement, news))
+    if all(reaches.get(live.target, live.reach) is not None for reaches in told):
         return False
     return undone is None or undone.position <= live.cause.position
 

@@ -164,7 +164,10 @@ def test_what_was_granted_for_a_length_that_became_less_goes_only_with_what_it_c
     alice.apply(granted, streak_event(4, length=1, longest=2, reached={3: None}, days=2), later)
     assert alice.apply(Command(entry("of something else", EntryKind.CORRECTION))).changes == ()
     assert alice.void(later, streak_correction(6, later, length=1, longest=2)).changes == ()
-    gone = alice.void(granted, streak_correction(7, granted, length=1, longest=1)).changes
+    # It was not there with it either.
+    moved = streak_correction(7, streak_event(2, length=1, longest=1), length=1, longest=1, reached={2: None})
+    assert alice.apply(moved).changes == ()
+    gone = alice.void(granted, streak_correction(8, granted, length=1, longest=1)).changes
     assert revoked(gone) == ["fortnight"]
 
 
@@ -244,7 +247,9 @@ def test_an_older_streak_change_never_replaces_a_newer_one() -> None:
 def test_a_correction_of_a_streak_revokes_what_no_longer_holds() -> None:
     alice = player(streak_achievement("week", 7), streak_achievement("fortnight", 14))
     alice.apply(streak_event(1, length=14, longest=14))
-    assert revoked(alice.apply(streak_correction(2, length=6, longest=7)).changes) == ["fortnight"]
+    assert revoked(alice.apply(streak_correction(2, length=6, longest=7, reached={14: None})).changes) == [
+        "fortnight"
+    ]
 
 
 def test_a_call_completes_an_achievement() -> None:
