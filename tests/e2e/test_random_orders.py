@@ -30,7 +30,7 @@ from tests.fixtures.known import Known, Place, Row, differences, known_of, ranke
 from tests.fixtures.orders import NOW, Happened, send, send_together, stack_on_that_day, void
 from tests.fixtures.system import System, connect
 
-SEEDS: Final = (25, 51, 65, 84)
+SEEDS: Final = (25, 51, 65, 84, 314)
 USERS: Final = 3
 ORDERS: Final = 4
 SHRINKING_SECONDS: Final = 60.0

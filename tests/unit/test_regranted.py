@@ -313,3 +313,13 @@ def test_where_an_event_since_took_away_arrivals_are_told_though_all_came_in_ord
     ]
     assert [lengths[0][0], lengths[1][0], lengths[2][0]] == [(12, 1), (13, 2), (13, 0)]
     assert len(change.arrivals_after) == 1
+
+
+def test_where_others_contribute_more_without_the_undone_event_arrivals_are_told_though_all_came_in_order() -> (
+    None
+):
+    """A day that still qualifies did so earlier: what was granted for it belongs to the event with which it did."""
+    came = visits([((1, 9), 1, True), ((6, 12), 1, True), ((6, 13), 2, True)])
+    told = corrected("UNIQUE", came, came[0])
+    assert told.streaks[0].change.arrivals_after
+    check_told(told, slow_visits("UNIQUE", came), slow_visits("UNIQUE", came[1:]))

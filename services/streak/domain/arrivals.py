@@ -86,7 +86,8 @@ def as_they_came(
         if start is None or definition.period_of(event.local_date) > start.anchor.period
     }
     came = sorted((*events.values(), *contributed.others), key=lambda event: (event.arrive_time, event.order))
-    if len(came) > MOST_EVENTS or not (contributed.before or _tell_more(came, gone)):
+    tells_more = contributed.before or contributed.revised or _tell_more(came, gone)
+    if len(came) > MOST_EVENTS or not tells_more:
         return NOT_ASKED
     zones = tuple(zone for zone in facts.zones if zone.entry_id != gone.entry_id)
     today = {event.entry_id: event.contribution_micros for event in came}
