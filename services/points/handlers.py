@@ -220,7 +220,11 @@ class Handlers:
                 states[user_id] = with_days(states[user_id], days)
 
     async def _know_lots(
-        self, catalogue: Catalogue, states: dict[str, UserState], batch: Sequence[Work[Command]]
+        self,
+        catalogue: Catalogue,
+        states: dict[str, UserState],
+        batch: Sequence[Work[Command]],
+        connection: Connection | None = None,
     ) -> None:
         """Into the states, what is left of awards, where something may have expired. No round trip without such."""
         if not any(state.clocks for state in states.values()):
@@ -234,7 +238,7 @@ class Handlers:
             )
         }
         if asked:
-            lots = await self._store.lots(asked)
+            lots = await self._store.lots(asked, connection)
             for user_id in asked:
                 states[user_id] = with_lots(states[user_id], lots.get(user_id, Lots()))
 
@@ -256,9 +260,7 @@ class Handlers:
             attempt = connection.transaction()
             await attempt.start()
             catalogue = configuration.catalogue
-            known, due, came = await self._come_before(
-                connection, catalogue, before, work.command.entry, version
-            )
+            known, due, came = await self._come_before(connection, catalogue, before, work, version)
             history = UserHistory(connection, due, self._terms)
             decided = await apply_amending(history, catalogue, due, work.command)
             own: list[Award] = []
@@ -280,22 +282,26 @@ class Handlers:
         return entry.outcome
 
     async def _come_before(
-        self, connection: Connection, catalogue: Catalogue, state: UserState, entry: Entry, version: int
+        self,
+        connection: Connection,
+        catalogue: Catalogue,
+        state: UserState,
+        work: Work[Command],
+        version: int,
     ) -> tuple[UserState, UserState, list[Change]]:
         """The state as it is stored, and as it is with what came due before an entry; and what that changed."""
-        found = state
-        if asks_for_lots(catalogue, state, entry.now, entry.user):
-            lots = await self._store.lots([state.user_id], connection)
-            found = with_lots(state, lots.get(state.user_id, Lots()))
-        found, came = _with_what_is_due(catalogue, found, entry)
+        user_id, entry = work.user_id, work.command.entry
+        states = {user_id: state}
+        await self._know_lots(catalogue, states, [work], connection)
+        found, came = _with_what_is_due(catalogue, states[user_id], entry)
         if not came:
             return state, found, []
         changes = [change for each in came for change in each.changes]
         await self._store.save(
-            [rows.came_entry(state.user_id, each.fact, each.award_count, entry.now) for each in came],
-            {state.user_id: rows.awards_of(changes, refolded=False)},
-            {state.user_id: state},
-            {state.user_id: found},
+            [rows.came_entry(user_id, each.fact, each.award_count, entry.now) for each in came],
+            {user_id: rows.awards_of(changes, refolded=False)},
+            {user_id: state},
+            {user_id: found},
             version,
             connection,
         )

@@ -3,7 +3,7 @@
 What others grant by lengths stays on its date when an earlier event arrives afterwards. So where an event is undone,
 what is granted without it does not follow from the streak alone: it takes the lengths after each arrival. Where the
 undone event and all since came in the order of the events' times they say nothing that the streak does not; unless
-lengths can become less, by what takes away or by contributions that others took.
+lengths can become less, by what takes away or by contributions that others took, or others contribute more without it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

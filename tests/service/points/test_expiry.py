@@ -35,6 +35,13 @@ async def maintain(service: Service, minutes: int, hold_seconds: int | None = No
         pass
 
 
+def late_gift(name: str, *, user: str = "alice") -> participant_pb.Command:
+    """Seven points of the first day that come on the eleventh, when they have expired."""
+    command = gift(name, 7, user=user, minutes=11 * DAY)
+    command.entry.occur_time.CopyFrom(to_timestamp(NOON + timedelta(minutes=1)))
+    return command
+
+
 async def right(service: Service) -> None:
     assert not (await service.stub.AuditPoints(pb.AuditPointsRequest())).differences
     await check_ledger(service)
@@ -91,9 +98,7 @@ async def test_what_comes_too_late_for_a_date_on_which_something_expired_is_gone
     await define(service, "xp", expiry=TEN_DAYS)
     await send(service, gift("g", 50))
     await maintain(service, 11 * DAY)
-    late = gift("late", 7, minutes=11 * DAY)
-    late.entry.occur_time.CopyFrom(to_timestamp(NOON + timedelta(minutes=1)))
-    await send(service, late)
+    await send(service, late_gift("late"))
     await maintain(service, 11 * DAY)
     assert await service.database.fetchval("SELECT balance FROM balances") == 0
     await send(service, gift("next", 3, minutes=12 * DAY))
@@ -106,8 +111,7 @@ async def test_what_was_given_too_late_is_gone_before_what_comes_after_it_also_i
 ) -> None:
     await define(service, "xp", expiry=TEN_DAYS)
     for user, together in (("alice", True), ("bob", False)):
-        late = gift(f"{user}-late", 7, user=user, minutes=11 * DAY)
-        late.entry.occur_time.CopyFrom(to_timestamp(NOON + timedelta(minutes=1)))
+        late = late_gift(f"{user}-late", user=user)
         spent = gift(f"{user}-spent", -1, user=user, minutes=11 * DAY)
         outcomes = (
             await send(service, late, spent)
