@@ -165,12 +165,15 @@ def next_time(catalogue: Catalogue, state: UserState, system: PointsSystem) -> d
 
 
 def full_time(catalogue: Catalogue, state: UserState, system: PointsSystem) -> datetime | None:
-    """When the balance has grown to its limit, where nothing is spent; None: it is there, or nobody can tell."""
-    if system.max_balance == POINTS_LIMIT:
+    """When the balance has grown to its limit, where nothing is spent; None: it is there, or nobody can tell, as where
+    some of it is gone before.
+    """
+    if system.max_balance == POINTS_LIMIT or system.expiry is not None:
         return None
     time = None
-    clocks = {key: clock for key, clock in state.clocks.items() if key.trigger != EXPIRED}
-    state = replace(state, clocks=clocks)
+    own = {key: clock for key, clock in state.clocks.items() if key.points_system == system.key}
+    # What was given while the system still had an expiry is not looked at.
+    state = replace(state, clocks={key: clock for key, clock in own.items() if key.trigger != EXPIRED})
     for _ in range(_MOST_AHEAD):
         following_time = next_time(catalogue, state, system)
         if following_time is None:

@@ -1,6 +1,6 @@
 """Points that expire are gone with the user's midnight, whoever finds it (RULES 5.6, 5.7)."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from laurel.common.v1 import date_pb2
@@ -8,11 +8,11 @@ from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
 from laurel.points.v1 import points_service_pb2 as pb
 
-from shared.rpc.convert import to_timestamp
+from shared.rpc.convert import to_datetime, to_timestamp
 from tests.fixtures.feeds import listed
 from tests.service.points.conftest import Service
 from tests.service.points.messages import NOON, gift, revert, transfer
-from tests.service.points.steps import amounts, balance, check_ledger, define, send
+from tests.service.points.steps import amounts, balance, check_ledger, define, points, send
 
 DAY = 24 * 60
 LEDGER = """
@@ -150,6 +150,21 @@ async def test_what_time_gave_long_ago_has_expired_when_it_is_found(service: Ser
     assert rows[0] == rows[1]
     assert sum(row[2] for row in rows[0]) == 10
     await right(service)
+
+
+async def test_when_energy_is_full_is_told_beside_points_of_time_that_expire(service: Service) -> None:
+    daily = types.PointsTrigger(key="daily", amount=1, time=types.TimePointsTrigger(every_days=1))
+    await define(service, "energy", [daily], max_balance=9)
+    await define(service, "fading", [daily], max_balance=9, expiry=types.PointsExpiry(after_days=2))
+    now = datetime.now(UTC)
+    command = gift("g", 1, system="energy")
+    for instant in (command.entry.now, command.entry.occur_time, command.entry.user.create_time):
+        instant.CopyFrom(to_timestamp(now))
+    await send(service, command)
+    told = await points(service)
+    assert to_datetime(told["energy"].full_time).date() == now.date() + timedelta(days=8)
+    # What is given there is gone before there is enough.
+    assert not told["fading"].HasField("full_time")
 
 
 async def test_a_read_says_what_expires_and_counts_what_has(service: Service) -> None:

@@ -855,7 +855,7 @@ class UserPoints(_message.Message):
 
     @_builtins.property
     def full_time(self) -> _timestamp_pb2.Timestamp:
-        """When it has grown to max_balance if nothing is spent; absent: it is there, or never will be."""
+        """When it has grown to max_balance if nothing is spent; absent: it is there, or never will be, or the points expire."""
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___PointsHold]:
