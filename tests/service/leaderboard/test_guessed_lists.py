@@ -94,7 +94,6 @@ async def test_a_run_that_is_over_sooner_than_was_thought_is_read_from_the_archi
     day = now().date() - timedelta(days=4)
     noon = datetime.combine(day, time(12), tzinfo=UTC)
     await applied(service, event(1, 5, at=noon), event(2, 7, user="bob", at=noon))
-    await service.database.execute("UPDATE maintenance SET hold_until = NULL")
     assert await maintained(service, now()) == 1
     wanted = selector("daily", day=local_date(day))
     async with another(service, PATIENT_GRACE) as reader:
