@@ -200,7 +200,11 @@ class MoreStore:
         """What is wanted, of which something is known."""
         had = known.wanted
         histories = {key: since for key, since in wanted.histories.items() if had.histories.get(key) != since}
-        around = {key: window for key, window in wanted.windows.items() if had.windows.get(key) != window}
+        around = {
+            spot: await self._histories.around(spot[0], window, connection)
+            for spot, window in wanted.windows.items()
+            if had.windows.get(spot) != window
+        }
         zones = {user: since for user, since in wanted.zones.items() if had.zones.get(user) != since}
         contributions = known.contributions
         if wanted.contributions != had.contributions:
@@ -208,7 +212,7 @@ class MoreStore:
         return Found(
             wanted,
             {**known.histories, **await self._histories.histories(histories, connection)},
-            {**known.around, **await self._histories.around(around, connection)},
+            {**known.around, **around},
             {**known.zones, **await self._zones.changes(zones, connection)},
             {
                 **known.following,

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from services.streak.domain import (
     NEVER_SEEN,
     NOT_ASKED,
+    Altered,
     Arrivals,
     ByHand,
     Catalogue,
@@ -27,6 +28,8 @@ from services.streak.domain import (
     UserStreak,
     Window,
     ZoneChange,
+    altered_by_rows,
+    altered_within,
     as_they_came,
     asked_since,
     bring_up_to,
@@ -49,8 +52,6 @@ from services.streak.domain import (
     start,
     taken_out,
     touched_since,
-    undone_by_rows,
-    undone_within,
     wider,
     window_around,
     with_arrivals,
@@ -62,7 +63,7 @@ from services.streak.open_history import OpenHistory
 from services.streak.open_zones import OpenZones
 from services.streak.rows import Key
 from services.streak.store import Loaded, StreakRow, Writes
-from services.streak.wanted import Known, Missing, Wanted
+from services.streak.wanted import Known, Missing, Spot, Wanted
 from shared.calendar import EARLIEST
 from shared.postgres.errors import StateMoved
 
@@ -128,6 +129,11 @@ class OpenStreaks:
             touched.append(outdated_since(definition, streak))
         if moved and not moved.appended:
             touched.append(moved_since(definition, streak, moved.since))
+        if revised and not (fact or moved):
+            altered = Altered(revised=tuple(sorted(revised, key=lambda event: event.order)))
+            found, is_enough = self._altered(key, definition, altered, min(touched), now)
+            if is_enough:
+                return found and self._store(key, with_arrivals(found, arrivals, now))
         if touched:
             return self._refold(key, definition, min(touched), now, fact, arrivals=arrivals)
         if fact:
@@ -167,35 +173,60 @@ class OpenStreaks:
         touched = min(touched_since(definition, streak, fact), asked_since(definition, fact))
         if moved:
             touched = min(touched, moved_since(definition, streak, moved.since))
-        elif key not in self._histories and not is_outdated(definition, streak):
-            window = self._known.wanted.windows.get(key)
-            if window is None:
-                wanted = window_around(definition, streak.state, fact, touched)
-            else:
-                evaluation, wanted = self._undone_around(
-                    key, definition, window, fact, now, tells_arrivals=tells_arrivals
-                )
-                if evaluation or self._missing.wanted.zones:
-                    return evaluation
-            if wanted:
-                self._missing.note(Wanted(windows={key: wanted}))
-                return None
+        else:
+            found, is_enough = self._altered(
+                key, definition, Altered(gone=fact), touched, now, tells_arrivals=tells_arrivals
+            )
+            if is_enough:
+                return found and self._store(key, found)
         return self._refold(key, definition, touched, now, gone=fact, tells_arrivals=tells_arrivals)
 
-    def _undone_around(
+    def _altered(
         self,
         key: Key,
         definition: StreakDefinition,
+        altered: Altered,
+        touched: date,
+        now: datetime,
+        *,
+        tells_arrivals: bool = True,
+    ) -> tuple[Evaluation | None, bool]:
+        """What follows where facts are altered, by what is around them, and whether that is enough; it is none where
+        something is missing. What is stored is that of before the batch.
+        """
+        streak = self._streaks.get(key, NEVER_SEEN)
+        is_stored = key not in self._histories and key not in self._next_close_times
+        if not is_stored or is_outdated(definition, streak):
+            return None, False
+        spot = key, altered.events[0].entry_id
+        window = self._known.wanted.windows.get(spot)
+        if window is None:
+            wanted = window_around(definition, streak.state, altered, touched)
+        else:
+            found, wanted = self._altered_around(
+                spot, definition, window, altered, now, tells_arrivals=tells_arrivals
+            )
+            if found or self._missing.wanted.zones:
+                return found, True
+        if wanted:
+            self._missing.note(Wanted(windows={spot: wanted}))
+        return None, wanted is not None
+
+    def _altered_around(
+        self,
+        spot: Spot,
+        definition: StreakDefinition,
         window: Window,
-        gone: Fact,
+        altered: Altered,
         now: datetime,
         *,
         tells_arrivals: bool,
     ) -> tuple[Evaluation | None, Window | None]:
-        """Take an event away by what is around it, or what else is to be looked at for that; neither where all is
-        needed, or where the zones are missing.
+        """What follows by what is around the facts that are altered, or what else is to be looked at for that; neither
+        where all is needed, or where the zones are missing.
         """
-        streak, around = self._streaks[key], self._known.around[key]
+        key, _ = spot
+        streak, around = self._streaks[key], self._known.around[spot]
         zones = self.zones.changes(key[0], facts_since(around.past) if around.past else EARLIEST)
         if zones is None or streak.state is None:
             return None, None
@@ -204,20 +235,21 @@ class OpenStreaks:
             begin = checkpoint(definition, streak.state, around.past, around.events, zones, streak.by_hand)
             if begin is None:
                 raise StateMoved("the facts of a recorded period are gone")
-        others = [event for event in around.events if event.entry_id != gone.entry_id]
-        around = replace(around, events=(*others, gone))
+        if altered.gone is not None:
+            others = [event for event in around.events if event.entry_id != altered.gone.entry_id]
+            around = replace(around, events=(*others, altered.gone))
         if window.with_rows:
-            found = undone_by_rows(
-                definition, streak, window, around, zones, gone, now, begin, tells_arrivals=tells_arrivals
+            found = altered_by_rows(
+                definition, streak, window, around, zones, altered, now, begin, tells_arrivals=tells_arrivals
             )
             if isinstance(found, frozenset):
                 return None, wider(definition, window, found)
         else:
             live = Facts(inside(definition, window, around.events), zones, streak.by_hand)
-            found = undone_within(definition, streak, live, gone, now, begin, tells_arrivals=tells_arrivals)
-        if found is None:
-            return None, wider(definition, window)
-        return self._store(key, found), None
+            found = altered_within(
+                definition, streak, live, altered, now, begin, tells_arrivals=tells_arrivals
+            )
+        return found, None if found else wider(definition, window)
 
     def arrivals_around(
         self, user_id: str, definition: StreakDefinition, now: datetime, undone: UndoneEvent
@@ -248,13 +280,17 @@ class OpenStreaks:
     ) -> tuple[tuple[Fact, ...], Past | None] | None:
         """The facts around one that was taken away, and what lies before them; None where they are missing."""
         touched, history = asked_since(definition, gone), self._histories.get(key)
-        known = self._known.wanted.windows.get(key)
-        wanted = window_around(definition, state, gone, touched)
+        spot = key, gone.entry_id
+        known = self._known.wanted.windows.get(spot)
+        wanted = window_around(definition, state, Altered(gone=gone), touched)
+        if key in self._next_close_times:
+            # What is stored is of before the batch.
+            wanted = None
         if wanted is not None and known is None:
-            self._missing.note(Wanted(windows={key: wanted}))
+            self._missing.note(Wanted(windows={spot: wanted}))
             return None
         if wanted is not None and known == wanted:
-            around = self._known.around[key]
+            around = self._known.around[spot]
             return inside(definition, wanted, around.events), around.past
         if history is not None and history.reaches(touched):
             # Little is later; or two events of the streak were undone, and are corrected together.

@@ -99,22 +99,13 @@ class HistoryStore:
         rows = await _rows(source, {key: _after(pasts.get(key)) for key in wanted})
         return {key: History(facts[key], rows[key], pasts.get(key)) for key in wanted}
 
-    async def around(
-        self, wanted: Mapping[Key, Window], connection: Connection | None = None
-    ) -> dict[Key, Around]:
-        """The facts of these windows, in two statements; with rows in four."""
-        if not wanted:
-            return {}
+    async def around(self, key: Key, window: Window, connection: Connection | None = None) -> Around:
+        """What is in a window of a history, in two statements; with rows in four."""
         source = connection or self._pool
-        pasts = await _pasts(source, {key: window.since for key, window in wanted.items()})
-        spans = {
-            key: [(_since(pasts.get(key)), facts_until(window)), *window.spans]
-            for key, window in wanted.items()
-        }
-        facts = await _facts(source, spans)
-        after = {key: _after(pasts.get(key)) for key, window in wanted.items() if window.with_rows}
-        rows = await _rows(source, after)
-        return {key: Around(facts[key], pasts.get(key), rows.get(key, Rows())) for key in wanted}
+        past = (await _pasts(source, {key: window.since})).get(key)
+        facts = await _facts(source, {key: [(_since(past), facts_until(window)), *window.spans]})
+        rows = await _rows(source, {key: _after(past)} if window.with_rows else {})
+        return Around(facts[key], past, rows.get(key, Rows()))
 
 
 async def _facts(

@@ -11,13 +11,16 @@ from services.streak.domain import Around, History, Since, Window, ZoneChange
 from services.streak.rows import Key
 from services.streak.store_zones import Contributions, Place
 
+Spot = tuple[Key, UUID]
+"""A streak of a user, and a fact that is altered; of several the first."""
+
 
 class Wanted(Struct, frozen=True):
     """What a decision needs besides what is always loaded."""
 
     histories: Mapping[Key, Since] = {}
-    windows: Mapping[Key, Window] = {}
-    """Of these histories not all, first."""
+    windows: Mapping[Spot, Window] = {}
+    """Of histories not all, first: what is around facts that are altered."""
     zones: Mapping[str, datetime] = {}
     """Of which users the zones, and since when."""
     following: frozenset[Place] = frozenset()
@@ -39,7 +42,7 @@ class Known(Struct, frozen=True):
 
     wanted: Wanted = Wanted()
     histories: Mapping[Key, History] = {}
-    around: Mapping[Key, Around] = {}
+    around: Mapping[Spot, Around] = {}
     zones: Mapping[str, tuple[ZoneChange, ...]] = {}
     following: Mapping[Place, tuple[ZoneChange, ...]] = {}
     contributions: Contributions = Contributions()

@@ -32,9 +32,11 @@ from services.streak.domain.checkpoint import (
     facts_since,
     facts_until,
     inside,
+    periods_of,
     refold_since,
     wider,
     window_around,
+    with_rows,
 )
 from services.streak.domain.definition import (
     Catalogue,
@@ -53,6 +55,8 @@ from services.streak.domain.evaluate import (
     Followed,
     StreakChange,
     UserStreak,
+    altered_by_rows,
+    altered_within,
     bring_up_to,
     done_since,
     extend,
@@ -64,11 +68,9 @@ from services.streak.domain.evaluate import (
     refold,
     start,
     touched_since,
-    undone_by_rows,
-    undone_within,
     with_arrivals,
 )
-from services.streak.domain.facts import Fact, Facts, dated, fact, facts
+from services.streak.domain.facts import Altered, Fact, Facts, dated, fact, facts
 from services.streak.domain.fold import (
     advance,
     begin,
@@ -116,6 +118,7 @@ __all__ = [
     "NOTHING_BY_HAND",
     "NOT_ASKED",
     "NO_ENTRY",
+    "Altered",
     "Amnesty",
     "Around",
     "Arrivals",
@@ -167,6 +170,8 @@ __all__ = [
     "Window",
     "ZoneChange",
     "advance",
+    "altered_by_rows",
+    "altered_within",
     "as_they_came",
     "asked_since",
     "begin",
@@ -197,6 +202,7 @@ __all__ = [
     "nothing_left",
     "outdated_since",
     "paused_days",
+    "periods_of",
     "refold",
     "refold_since",
     "running_period",
@@ -208,8 +214,6 @@ __all__ = [
     "told_of_nowhere",
     "touched_since",
     "undone",
-    "undone_by_rows",
-    "undone_within",
     "whole_life",
     "wider",
     "window_around",
@@ -220,5 +224,6 @@ __all__ = [
     "with_reset",
     "with_restore",
     "with_resume",
+    "with_rows",
     "zone_steps",
 ]

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from services.streak.domain.arrivals import asked_until
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import StreakDefinition
-from services.streak.domain.facts import Fact, dated
+from services.streak.domain.facts import Altered, Fact, dated
 from services.streak.domain.freezes import freezes_left
 from services.streak.domain.rows import Period, PeriodStatus, Rows, Run
 from services.streak.domain.state import Anchor, Checkpoint, StreakState, Tally
@@ -58,7 +58,7 @@ EVERYTHING: Final = Since(date.min)
 
 
 class Window(Struct, frozen=True):
-    """What is looked at where a fact is taken away: what is around it, and what turned out to be needed besides."""
+    """What is looked at where facts are altered: what is around them, and what turned out to be needed besides."""
 
     since: Since
     until: date
@@ -84,23 +84,40 @@ class Around(Struct, frozen=True):
 
 
 BEHIND: Final = 3
-"""The facts of so many periods behind that of a fact which is taken away are looked at, at least."""
+"""The facts of so many periods behind that of a fact which is altered are looked at, at least."""
+_NEAR: Final = 14
+"""Where between two such facts lie more periods, the later one is looked at for itself."""
 _MOST_LOOKS: Final = 5
 """Each is a round trip. Then everything is read."""
 
 
 def window_around(
-    definition: StreakDefinition, state: StreakState | None, fact: Fact, touched: date
+    definition: StreakDefinition, state: StreakState | None, altered: Altered, touched: date
 ) -> Window | None:
-    """What is looked at first where `fact` is taken away, which may change the period that begins at `touched`. None
-    where little is later.
+    """What is looked at first where facts are altered, which may change the period that begins at `touched`. None where
+    little is later.
     """
     anchor = state.settled.anchor if state else None
-    period = definition.period_of(fact.local_date)
-    until = max(definition.first_date(period + 1 + BEHIND), asked_until(definition, fact))
-    if anchor is None or definition.first_date(anchor.period) < until:
+    periods = periods_of(definition, altered)
+    near = periods[:1]
+    for period in periods[1:]:
+        if period > near[-1] + 1 + _NEAR:
+            break
+        near.append(period)
+    until = definition.first_date(near[-1] + 1 + BEHIND)
+    if altered.gone is not None:
+        until = max(until, asked_until(definition, altered.gone))
+    far = [period for period in periods if period >= definition.period_of(until)]
+    last = max(definition.period_of(until) - 1, periods[-1] + BEHIND)
+    if anchor is None or anchor.period <= last:
         return None
-    return Window(refold_since(definition, state, touched), until)
+    window = Window(refold_since(definition, state, touched), until)
+    return with_rows(definition, window, frozenset(far)) if far else window
+
+
+def periods_of(definition: StreakDefinition, altered: Altered) -> list[int]:
+    """The periods of the facts that are altered, ascending."""
+    return sorted({definition.period_of(event.local_date) for event in altered.events})
 
 
 def wider(
@@ -109,10 +126,12 @@ def wider(
     """The window with all rows, and with these periods; None where it is no use to look on."""
     if window.looks >= _MOST_LOOKS or (window.with_rows and periods <= window.periods):
         return None
-    asked = window.periods | periods
-    return replace(
-        window, with_rows=True, periods=asked, spans=_spans(definition, asked), looks=window.looks + 1
-    )
+    return replace(with_rows(definition, window, window.periods | periods), looks=window.looks + 1)
+
+
+def with_rows(definition: StreakDefinition, window: Window, periods: frozenset[int]) -> Window:
+    """The window with all rows, and of these later periods the facts."""
+    return replace(window, with_rows=True, periods=periods, spans=_spans(definition, periods))
 
 
 def _spans(definition: StreakDefinition, periods: Iterable[int]) -> tuple[Span, ...]:

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from services.streak.domain.arrivals import NOT_ASKED, Arrivals, as_they_came
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, Done, Override, Reset, first_day
-from services.streak.domain.checkpoint import Around, Window, inside
+from services.streak.domain.checkpoint import Around, Window, inside, periods_of
 from services.streak.domain.definition import StreakDefinition
-from services.streak.domain.facts import Fact, Facts
+from services.streak.domain.facts import Altered, Fact, Facts
 from services.streak.domain.fold import (
     advance,
     begin,
@@ -27,7 +27,7 @@ from services.streak.domain.fold import (
     reached,
     today_of,
 )
-from services.streak.domain.recorded import details_of, go_on, told_by
+from services.streak.domain.recorded import details_of, go_on, told_anew, told_by
 from services.streak.domain.rows import (
     NO_CHANGE,
     HistoryChange,
@@ -336,23 +336,23 @@ def refold(
     )
 
 
-def undone_within(
+def altered_within(
     definition: StreakDefinition,
     streak: UserStreak,
     facts: Facts,
-    gone: Fact,
+    altered: Altered,
     now: datetime,
     start: Checkpoint | None = None,
     *,
     tells_arrivals: bool = True,
 ) -> Evaluation | None:
-    """A fact is taken away, by the facts of the periods around it: all from the checkpoint to the end of some period,
-    `gone` among them. None where that is not enough.
+    """What follows where facts are altered, by those of the periods around them as they were, with one that is gone:
+    all from the checkpoint to the end of some period. None where that is not enough.
 
-    Once the fold without the fact comes to the state that it had with it, everything later is as it was.
+    Once the fold comes to the state that it had before, everything later is as it was.
     """
     closed_time = _effective(streak, now)
-    live = _without_fact(facts, gone)
+    live = replace(facts, events=altered.after(facts.events))
     old = fold(definition, facts, closed_time, start)
     new = fold(definition, live, closed_time, start)
     if streak.state is None or streak.closed_time is None or old is None or new is None:
@@ -366,6 +366,11 @@ def undone_within(
     before = _without(old.rows, provisional) + closed_rows(definition, streak.state, streak.closed_time)
     after = _without(new.rows, provisional) + tail
     history = history_change(start.longest if start else 0, before, after)
+    arrivals = NOT_ASKED
+    if altered.gone is not None:
+        history = _with_period_of(definition, history, new.rows, altered.gone, facts, live)
+        if tells_arrivals:
+            arrivals = as_they_came(definition, facts, altered.gone, closed_time, start)
     return _evaluated(
         definition,
         streak,
@@ -373,39 +378,41 @@ def undone_within(
         current,
         closed_time,
         row_changes(before, after),
-        _with_period_of(definition, history, new.rows, gone, facts, live),
-        arrivals=as_they_came(definition, facts, gone, closed_time, start) if tells_arrivals else NOT_ASKED,
+        history,
+        arrivals=arrivals,
     )
 
 
-def undone_by_rows(
+def altered_by_rows(
     definition: StreakDefinition,
     streak: UserStreak,
     window: Window,
     around: Around,
     zones: tuple[ZoneChange, ...],
-    gone: Fact,
+    altered: Altered,
     now: datetime,
     start: Checkpoint | None = None,
     *,
     tells_arrivals: bool = True,
 ) -> Evaluation | frozenset[int] | None:
-    """A fact is taken away, by the facts of the periods around it, `gone` among them, and by the rows of all that are
-    later. The checkpoint lies behind what is before the window.
+    """What follows where facts are altered, by those of the periods around them as they were, with one that is gone,
+    and by the rows of all that are later. The checkpoint lies behind what is before the window.
 
     Gives the periods of which the facts are needed too, where there are any; None where that is not enough.
     """
     closed_time, stored = _effective(streak, now), streak.state
     facts = Facts(inside(definition, window, around.events), zones, streak.by_hand)
-    live, recorded = _without_fact(facts, gone), around.rows
+    live, recorded = replace(facts, events=altered.after(facts.events)), around.rows
     begun = reached(definition, live, start)
     if stored is None or stored.settled.anchor is None or begun is None:
         return None
     anchor = stored.settled.anchor
     until = definition.period_of(window.until) - 1
     told = told_by(definition, recorded, around.past, until, anchor.period)
-    details = details_of(definition, begun.zones, streak.by_hand, window.periods, around.events)
-    changed = definition.period_of(gone.local_date)
+    events = altered.after(around.events)
+    details = details_of(definition, begun.zones, streak.by_hand, window.periods, events)
+    changed = periods_of(definition, altered)
+    told = told_anew(told, [period for period in changed if period > until], details)
     later = go_on(definition, begun.settled, begun.zones, streak.by_hand, told, details, changed)
     if later.wanted or later.settled.anchor is None:
         return later.wanted or None
@@ -415,6 +422,11 @@ def undone_by_rows(
     tail, current = close(definition, state, closed_time)
     rows = joined([begun.rows, later.rows, tail])
     history = history_change(start.longest if start else 0, recorded, rows)
+    arrivals = NOT_ASKED
+    if altered.gone is not None:
+        history = _with_period_of(definition, history, rows, altered.gone, facts, live)
+        if tells_arrivals:
+            arrivals = as_they_came(definition, facts, altered.gone, closed_time, start)
     return _evaluated(
         definition,
         streak,
@@ -422,13 +434,9 @@ def undone_by_rows(
         current,
         closed_time,
         row_changes(recorded, rows),
-        _with_period_of(definition, history, rows, gone, facts, live),
-        arrivals=as_they_came(definition, facts, gone, closed_time, start) if tells_arrivals else NOT_ASKED,
+        history,
+        arrivals=arrivals,
     )
-
-
-def _without_fact(facts: Facts, gone: Fact) -> Facts:
-    return replace(facts, events=tuple(event for event in facts.events if event.entry_id != gone.entry_id))
 
 
 def _with_period_of(

@@ -80,6 +80,24 @@ class Facts(Struct, frozen=True):
     by_hand: ByHand = NOTHING_BY_HAND
 
 
+class Altered(Struct, frozen=True):
+    """What is other among the facts: an event that is taken away, or what some contribute by now."""
+
+    gone: Fact | None = None
+    revised: tuple[Fact, ...] = ()
+
+    @property
+    def events(self) -> tuple[Fact, ...]:
+        """Those that it is about."""
+        return (self.gone, *self.revised) if self.gone else self.revised
+
+    def after(self, events: Iterable[Fact]) -> tuple[Fact, ...]:
+        """The events as they are by it."""
+        revised = {event.entry_id: event for event in self.revised}
+        gone = self.gone.entry_id if self.gone else None
+        return tuple(revised.get(event.entry_id, event) for event in events if event.entry_id != gone)
+
+
 def facts(events: Iterable[Fact], by_hand: ByHand = NOTHING_BY_HAND) -> Facts:
     """The facts that consist of these events, where they are all that is known of the user."""
     known = tuple(events)

@@ -1,11 +1,11 @@
 """What recorded periods tell of their facts (RULES 3.1).
 
-A fact that is taken away leaves the facts of other periods as they are. So behind the periods around it a fold need not
+A fact that is altered leaves the facts of other periods as they are. So behind the periods around it a fold need not
 read them: which periods qualified, and with which events, stands in their rows, and so does what was missed between
 them, as far as the streak was alive there. Of few more is asked than that: those are named, and their facts are read.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Final
 
@@ -52,6 +52,8 @@ class Detail(Struct, frozen=True):
     earliest: Sighting
     latest: Sighting
     known_date: date
+    reach: Reach
+    """The event with which it did."""
 
 
 class GoneOn(Struct, frozen=True):
@@ -123,8 +125,26 @@ def details_of(
         tally = tally_in(definition, period, zones, by_hand, known_facts)
         if tally is not None and tally.reach is not None:
             known_date = known_since(terms_at(definition, period, zones, by_hand), tally)
-            found[period] = Detail(tally.earliest, tally.latest, known_date)
+            found[period] = Detail(tally.earliest, tally.latest, known_date, tally.reach)
     return found
+
+
+def told_anew(told: Iterable[Told], changed: Iterable[int], details: Mapping[int, Detail]) -> list[Told]:
+    """What is told, where later periods have changed of which the details are known, as far as they qualify."""
+    found = {each.period: each for each in told}
+    for period in changed:
+        found.pop(period, None)
+        if period in details:
+            found[period] = Told(
+                period,
+                details[period].reach,
+                before=None,
+                forgiven=0,
+                broken=None,
+                is_late_known=False,
+                refund_date=None,
+            )
+    return [found[period] for period in sorted(found)]
 
 
 def go_on(
@@ -134,11 +154,11 @@ def go_on(
     by_hand: ByHand,
     told: Iterable[Told],
     details: Mapping[int, Detail],
-    changed: int,
+    changed: Collection[int],
 ) -> GoneOn:
     """What a fold that has come to `settled` by all facts until then comes to with the periods behind it.
 
-    `changed` is the period that a fact was taken from.
+    `changed` are the periods of which facts are altered.
     """
     rows: list[Rows] = []
     wanted: set[int] = set()
@@ -151,7 +171,8 @@ def go_on(
         settled, more = settle(
             definition, settled, zones, by_hand, qualified, definition.last_date(each.period)
         )
-        is_told = is_exact or anchor is None or anchor.period == each.before != changed
+        is_after_it = anchor is not None and anchor.period == each.before not in changed
+        is_told = is_exact or anchor is None or is_after_it
         if anchor and not (is_told and (is_exact or _suffices(definition, each, settled, more, is_known))):
             wanted |= {each.period} if is_known else {anchor.period, each.period}
         is_known = detail is not None
@@ -165,7 +186,7 @@ def _as_it_was(definition: StreakDefinition, anchor: Anchor, each: Told, detail:
     is_late = anchor.known_date <= definition.last_date(each.period) < detail.known_date
     return Qualified(
         each.period,
-        each.reach,
+        detail.reach,
         detail.latest,
         detail.known_date,
         forgiven_count(definition, missed, anchor.latest, detail.earliest),

@@ -1,11 +1,13 @@
 """What touches the past costs what has happened since, and gives what an arrival in order would have given."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.streak.v1 import streak_pb2
 
@@ -21,7 +23,7 @@ from shared.postgres.pool import Pool, create_pool
 from tests.fixtures import participants
 from tests.fixtures.statements import all_told
 from tests.service.streak.conftest import Service
-from tests.service.streak.messages import entry_id, event, revert
+from tests.service.streak.messages import correction, entry_id, event, revert, revisable
 from tests.service.streak.steps import applied, define, derived_state, maintain
 
 DAYS = 200
@@ -85,10 +87,18 @@ async def watched(service: Service) -> AsyncIterator[Watched]:
     """A user with a long life."""
     await define(service, freezes=FREEZES)
     await applied(service, *life().values())
+    async with watching(service) as watched:
+        await watched.apply(event("somebody else", on(0), user="bob"))
+        watched.statements.clear()
+        yield watched
+
+
+@asynccontextmanager
+async def watching(service: Service) -> AsyncIterator[Watched]:
+    """The use cases on what a service has stored."""
     pool = await create_pool(service.dsn, application_name="late", size=1, statement_timeout_ms=5_000)
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     watched = Watched(Handlers(pool, Store(pool), catalogue), pool)
-    await watched.apply(event("somebody else", on(0), user="bob"))
     async with pool.acquire() as connection:
         connection.add_query_logger(
             lambda record: watched.statements.append((record.query, record.args or ()))
@@ -148,6 +158,53 @@ async def test_the_void_of_an_old_event_that_its_day_needs_reads_the_rows_of_lat
     assert 0 < await watched.rows_read(HISTORY_FACTS) <= 130
     await define(twin, freezes=FREEZES)
     await applied(twin, *(command for name, command in life().items() if name not in gone))
+    await applied(twin, event("somebody else", on(0), user="bob"))
+    for replica in (service, twin):
+        await maintain(replica, on(DAYS + 2, 13))
+    assert await derived_state(service) == await derived_state(twin)
+
+
+def visits(first: str, next_visit: str, *, alone: bool) -> dict[str, participant_pb.Command]:
+    """The same life by pages: the first of a day is one that was never seen, the second one of before. The page of the
+    event `first` is seen again with `next_visit`, `alone` on its day.
+    """
+    found = {}
+    for number, (name, command) in enumerate(life().items()):
+        if alone and name == next_visit.replace("/18", "/9"):
+            continue
+        page = entry_pb2.MetricFact()
+        page.CopyFrom(revisable("commits", 1 if name.endswith("/9") else 0, number + 1))
+        command.entry.metric_event.CopyFrom(page)
+        if name == first:
+            command.entry.entry_id = str(entry_id("gone"))
+        found[name] = command
+    return found
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(
+    ("first", "next_visit"), [("62/9", "64/18"), ("62/9", "172/18"), ("107/9", "184/18")]
+)
+async def test_a_revision_of_an_old_event_reads_what_is_around_it(
+    service: Service, twin: Service, first: str, next_visit: str, *, alone: bool
+) -> None:
+    for replica in (service, twin):
+        await define(replica, freezes=FREEZES)
+    known = visits(first, next_visit, alone=alone)
+    await applied(service, *known.values())
+    await service.participant.RevertEntries(revert("gone", now=on(DAYS + 2, 13)))
+    async with watching(service) as watched:
+        await watched.apply(event("somebody else", on(0), user="bob"))
+        passed_on = revisable("commits", 0, 10_000, {next_visit: 1}, value=0)
+        passed_on.arrivals_before.append(entry_pb2.MetricArrival(entry_id=str(entry_id("gone"))))
+        await watched.apply(correction("c", on(DAYS + 2, 13), metric=passed_on))
+        # Around the event that is gone it is asked what came when.
+        assert 0 < await watched.rows_read(HISTORY_FACTS) <= 130
+        assert (HISTORY_PERIODS in watched.asked) == alone
+
+    known.pop(first)
+    known[next_visit].entry.metric_event.CopyFrom(revisable("commits", 1, 10_000))
+    await applied(twin, *known.values())
     await applied(twin, event("somebody else", on(0), user="bob"))
     for replica in (service, twin):
         await maintain(replica, on(DAYS + 2, 13))

@@ -11,6 +11,7 @@ from services.streak.domain import (
     EVERYTHING,
     NEVER_SEEN,
     NOT_ASKED,
+    Altered,
     Around,
     ByHand,
     Checkpoint,
@@ -35,6 +36,8 @@ from services.streak.domain import (
     UserZone,
     Window,
     ZoneChange,
+    altered_by_rows,
+    altered_within,
     bring_up_to,
     checkpoint,
     counts,
@@ -50,16 +53,16 @@ from services.streak.domain import (
     moved_since,
     needs_history,
     outdated_since,
+    periods_of,
     refold,
     refold_since,
     says_nothing_new,
     start,
     touched_since,
     undone,
-    undone_by_rows,
-    undone_within,
     whole_life,
     wider,
+    with_rows,
     zone_steps,
 )
 from services.streak.domain import moved as moved_to
@@ -99,7 +102,7 @@ class Stored:
     ledger: dict[LedgerKey, LedgerLine] = field(default_factory=dict)
     changes: list[StreakChange] = field(default_factory=list)
     looked_at: list[int | None] = field(default_factory=list)
-    """For each void: the facts of how many later periods had to be read beside the rows; None for all."""
+    """For each void or revision: the facts of how many later periods had to be read beside the rows; None for all."""
     compares_checkpoints: bool = True
     """Whether a refold is compared with what every checkpoint gives."""
 
@@ -159,18 +162,35 @@ class Stored:
             self.user, self.facts = moved.user, replace(self.facts, zones=moved.changes)
         return moved
 
-    def revise(self, fact: Fact, now: datetime) -> None:
-        """An event contributes something else from now on."""
-        fact = dated(self.definition, fact)
-        others = tuple(event for event in self.facts.events if event.entry_id != fact.entry_id)
-        self.facts = replace(self.facts, events=(*others, fact))
-        if self.definition.counts(fact.metric):
-            self.store(self.refold(touched_since(self.definition, self.streak, fact), now))
+    def revise(self, facts: Sequence[Fact], now: datetime) -> None:
+        """Some events contribute something else from now on."""
+        before = self.facts.events
+        micros = {fact.entry_id: fact.contribution_micros for fact in facts}
+        revised = [
+            replace(event, contribution_micros=micros[event.entry_id])
+            for event in before
+            if event.entry_id in micros
+        ]
+        altered = Altered(revised=tuple(sorted(revised, key=lambda event: event.order)))
+        self.facts = replace(self.facts, events=altered.after(before))
+        counted = [
+            fact
+            for fact in altered.revised
+            if fact.metric != UNCOUNTED
+            and self.facts.by_hand.counts(self.definition, fact.order, fact.local_date)
+        ]
+        if not counted:
+            return
+        touched = min(touched_since(self.definition, self.streak, fact) for fact in counted)
+        if not is_outdated(self.definition, self.streak):
+            self.compare_windows(Altered(revised=tuple(counted)), before, touched, now)
+        self.store(self.refold(touched, now))
 
     def undo(self, fact: Fact, now: datetime) -> None:
         """An event is taken away, whatever it contributes by now."""
-        others = tuple(event for event in self.facts.events if event.entry_id != fact.entry_id)
-        (fact,) = set(self.facts.events) - set(others)
+        before = self.facts.events
+        others = tuple(event for event in before if event.entry_id != fact.entry_id)
+        (fact,) = set(before) - set(others)
         self.facts = replace(self.facts, events=others)
         moved = None
         if self.user:
@@ -183,23 +203,30 @@ class Stored:
         since += [moved_since(self.definition, self.streak, moved.since)] if moved else []
         outdated = is_outdated(self.definition, self.streak)
         if since and not (moved or outdated) and self.definition.counts(fact.metric):
-            self.compare_windows(fact, min(since), now)
+            self.compare_windows(Altered(gone=fact), before, min(since), now)
         if since:
             self.store(self.refold(min(since), now))
 
-    def compare_windows(self, gone: Fact, touched: date, now: datetime) -> None:
-        """What is around a fact that is taken away gives what everything gives, or says that it is not enough."""
-        whole = refold(self.definition, self.streak, self.rows, self.facts, now, gone=gone)
+    def compare_windows(self, altered: Altered, before: Sequence[Fact], touched: date, now: datetime) -> None:
+        """What is around facts that are altered gives what everything gives, or says that it is not enough."""
+        whole = refold(self.definition, self.streak, self.rows, self.facts, now, gone=altered.gone)
         pasts = self.pasts(touched)
         begin, later = self.checkpoint(pasts[-1]) if pasts else (None, self.facts)
-        for behind in (1, 4):
-            until = self.definition.period_of(gone.local_date) + behind
-            window = Window(EVERYTHING, self.definition.first_date(until))
-            around = Facts(inside(self.definition, window, (*later.events, gone)), later.zones, later.by_hand)
-            found = undone_within(self.definition, self.streak, around, gone, now, begin)
-            assert found is None or but_for_arrivals(found) == but_for_arrivals(whole)
-            if self.streak.state and self.is_settled(until - 1):
-                self.compare_rows(gone, touched, window, whole, now)
+        ids = {event.entry_id for event in (*later.events, *altered.events)}
+        events = tuple(event for event in before if event.entry_id in ids)
+        periods = periods_of(self.definition, altered)
+        # All of them in one stretch, and each later one for itself.
+        for last, far in ((periods[-1], frozenset[int]()), (periods[0], frozenset(periods[1:]))):
+            # A user's first fact may lie on a later date than another one, by its zone: it has to be among them.
+            for behind in (1, 4) if begin else (4,):
+                until = last + behind
+                window = Window(EVERYTHING, self.definition.first_date(until), periods=far)
+                if not far:
+                    around = Facts(inside(self.definition, window, events), later.zones, later.by_hand)
+                    found = altered_within(self.definition, self.streak, around, altered, now, begin)
+                    assert found is None or but_for_arrivals(found) == but_for_arrivals(whole)
+                if self.streak.state and self.is_settled(max(until - 1, periods[-1])):
+                    self.compare_rows(altered, events, touched, window, whole, now)
 
     def is_settled(self, period: int) -> bool:
         state = self.streak.state
@@ -207,7 +234,13 @@ class Stored:
         return anchor is not None and anchor.period > period
 
     def compare_rows(
-        self, gone: Fact, touched: date, window: Window, whole: Evaluation, now: datetime
+        self,
+        altered: Altered,
+        before: Sequence[Fact],
+        touched: date,
+        window: Window,
+        whole: Evaluation,
+        now: datetime,
     ) -> None:
         """The facts of few periods with the rows of all give what all facts give."""
         pasts = self.pasts(touched)
@@ -217,17 +250,17 @@ class Stored:
             tuple(row for row in self.rows.periods if row.start_date > after),
             tuple(line for line in self.rows.ledger if line.about_date > after),
         )
-        looked: Window | None = replace(window, with_rows=True, looks=-100)
+        looked: Window | None = with_rows(self.definition, replace(window, looks=-100), window.periods)
         while looked:
             events = tuple(
                 event
-                for event in later.events
+                for event in before
                 if event.occur_time < facts_until(looked)
                 or any(begins <= event.occur_time < ends for begins, ends in looked.spans)
             )
-            around = Around((*events, gone), pasts[-1] if pasts else None, rows)
-            found = undone_by_rows(
-                self.definition, self.streak, looked, around, later.zones, gone, now, begin
+            around = Around(events, pasts[-1] if pasts else None, rows)
+            found = altered_by_rows(
+                self.definition, self.streak, looked, around, later.zones, altered, now, begin
             )
             if isinstance(found, Evaluation):
                 assert but_for_arrivals(found) == but_for_arrivals(whole)

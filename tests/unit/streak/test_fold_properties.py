@@ -237,11 +237,14 @@ def test_what_events_contribute_may_change_at_any_time_and_in_any_order(
             waiting.remove(event)
         elif data.draw(st.booleans()):
             waiting.remove(event)
-            stored.revise(replace(event, contribution_micros=told[event.entry_id]), now)
+            stored.revise([replace(event, contribution_micros=told[event.entry_id])], now)
         if data.draw(st.integers(0, 9)) == 0 and event not in waiting:
             stored.undo(event, now)
-    for event in data.draw(st.permutations(waiting)):
-        stored.revise(replace(event, contribution_micros=told[event.entry_id]), now)
+    order = data.draw(st.permutations(waiting))
+    size = data.draw(st.integers(1, 3))
+    for begin in range(0, len(order), size):
+        events = order[begin : begin + size]
+        stored.revise([replace(event, contribution_micros=told[event.entry_id]) for event in events], now)
     stored.maintain(now)
     live = list(stored.facts.events)
     assert all(event.contribution_micros == told[event.entry_id] for event in live)

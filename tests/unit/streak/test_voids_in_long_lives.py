@@ -92,6 +92,13 @@ def test_a_void_leaves_what_the_others_alone_would_have_given(
     stored.maintain(now)
     for event in data.draw(st.lists(st.sampled_from(history), unique=True, min_size=1, max_size=3)):
         stored.undo(event, now)
+        left = list(stored.facts.events)
+        if left:
+            # As where an event of a metric is undone whose contributions change.
+            others = data.draw(st.lists(st.sampled_from(left), unique=True, max_size=3))
+            stored.revise(
+                [replace(other, contribution_micros=data.draw(st.integers(0, 3))) for other in others], now
+            )
     expected = slow_fold(
         slow_rules(stored.definition),
         slow_facts(list(stored.facts.events), definition),
@@ -126,6 +133,22 @@ def test_what_is_read_of_later_periods_does_not_grow_with_them(freezes: FreezeSe
     assert read[0] == read[1]
     assert read[0]
     assert max(each or 0 for each in read[0]) <= 12
+
+
+@pytest.mark.parametrize("freezes", [FreezeSettings(), FreezeSettings(2, 2, 7, 3)])
+def test_of_what_lies_between_two_events_that_contribute_something_else_little_is_read(
+    freezes: FreezeSettings,
+) -> None:
+    read = []
+    for day in (50, 150):
+        stored = lived(180, replace(DAILY, freezes=freezes))
+        last = stored.facts.events[-1].occur_time
+        # Days that have one event, which does not suffice any more.
+        ids = [UUID(int=number * 10 + 1) for number in (30, day)]
+        events = [event for event in stored.facts.events if event.entry_id in ids]
+        stored.revise([replace(event, contribution_micros=0) for event in events], last)
+        read.append(stored.looked_at[-1])
+    assert all(each is not None and each <= 12 for each in read)
 
 
 def test_one_more_event_in_time_tells_that_a_freeze_was_not_spent_on_a_day_of_which_another_came_late() -> (
