@@ -125,15 +125,6 @@ InTime = tuple[datetime, UUID]
 """The place of an event in the order of the events' times (RULES 2.5)."""
 
 
-class Extremes(Struct, frozen=True):
-    """Of some events of a user and metric."""
-
-    greatest: Fact
-    """With the greatest value."""
-    newest: Fact
-    """The last in the order of times."""
-
-
 class Total(Struct, frozen=True):
     """A user's total of one metric. `peak_micros` is the highest it ever was: of a sum while these events were
     recorded, else in the order of their times.
@@ -267,14 +258,21 @@ def subtract_fact(total: Total, fact: Fact) -> Total:
     )
 
 
-def needs_extremes(total: Total, fact: Fact) -> bool:
-    """Whether a MAX or LAST total without this event is made by others."""
-    return fact.value_micros == total.peak_micros or fact.entry_id == total.newest_id
+def needs_greatest(total: Total, fact: Fact) -> bool:
+    """Whether the peak of a MAX or LAST total without this event is made by another."""
+    return fact.value_micros == total.peak_micros
 
 
-def without_extreme(total: Total, aggregation: Aggregation, fact: Fact, extremes: Extremes | None) -> Total:
-    """A MAX or LAST total without this event. `extremes` are those of the other events, None where there are none;
-    looked at only where `needs_extremes`.
+def needs_newest(total: Total, fact: Fact) -> bool:
+    """Whether the newest event of a MAX or LAST total without this one is another."""
+    return fact.entry_id == total.newest_id
+
+
+def without_extreme(
+    total: Total, aggregation: Aggregation, fact: Fact, greatest: Fact | None, newest: Fact | None
+) -> Total:
+    """A MAX or LAST total without this event. Of the other events the greatest and the newest, None where there are
+    none; looked at only where it `needs_greatest` and `needs_newest`.
     """
     left = replace(
         total,
@@ -282,18 +280,17 @@ def without_extreme(total: Total, aggregation: Aggregation, fact: Fact, extremes
         event_count=total.event_count - 1,
         version=total.version + 1,
     )
-    if not needs_extremes(total, fact):
-        return left
-    if extremes is None:
-        return Total(version=left.version)
-    greatest, newest = extremes.greatest.value_micros, extremes.newest
-    return replace(
-        left,
-        total_micros=greatest if aggregation is Aggregation.MAX else newest.value_micros,
-        peak_micros=greatest,
-        newest_time=newest.occur_time,
-        newest_id=newest.entry_id,
-    )
+    if needs_greatest(total, fact):
+        if greatest is None:
+            return Total(version=left.version)
+        left = replace(left, peak_micros=greatest.value_micros)
+    if needs_newest(total, fact):
+        if newest is None:
+            return Total(version=left.version)
+        left = replace(left, newest_time=newest.occur_time, newest_id=newest.entry_id)
+        if aggregation is Aggregation.LAST:
+            left = replace(left, total_micros=newest.value_micros)
+    return replace(left, total_micros=left.peak_micros) if aggregation is Aggregation.MAX else left
 
 
 def without_value(total: Total, fact: Fact, *, gone: bool) -> Total:

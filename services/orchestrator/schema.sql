@@ -55,6 +55,8 @@ CREATE TABLE entries (
 CREATE INDEX entries_by_user ON entries (user_id, receive_time, entry_id);
 CREATE INDEX entries_by_other_user ON entries USING gin (other_user_ids) WHERE other_user_ids IS NOT NULL;
 CREATE INDEX entries_by_metric ON entries (metric) WHERE metric IS NOT NULL;
+-- Those that came late; all others were received soon after they occurred, and are found by that.
+CREATE INDEX entries_late ON entries (user_id, occur_time) WHERE receive_time - occur_time > interval '24 hours';
 CREATE TABLE entries_default PARTITION OF entries DEFAULT;
 
 -- What makes a request known again, kept for ever (RULES 2.4).

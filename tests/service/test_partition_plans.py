@@ -12,7 +12,7 @@ from services.achievement import store_undo as achievement_undo
 from services.leaderboard.store import events, past, undo
 from services.leaderboard.store import reads as rank_reads
 from services.orchestrator.saga import UNFINISHED, State
-from services.orchestrator.store import ledger, reads, sagas
+from services.orchestrator.store import history, ledger, reads, sagas
 from services.orchestrator.store import undo as taking_out
 from services.points import store as points
 from services.streak import store as streak
@@ -77,6 +77,15 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "known ids": (reads._KNOWN_IDS, IDS),
     },
 }
+WHEN = ("ada", "commits", NOW - timedelta(days=14), NOW)
+OCCURRED: dict[str, tuple[Any, ...]] = {
+    "all": (history._ALL, *WHEN, 10),
+    "newest": (history._NEWEST, *WHEN, FIRST),
+    "greatest": (history._GREATEST, *WHEN, FIRST),
+    "next": (history._NEXT, *WHEN, FIRST),
+    "next with": (history._NEXT_WITH, *WHEN, FIRST, "IT"),
+    "records": (history._RECORDS, *WHEN, FIRST, 7),
+}
 BY_USER: dict[str, dict[str, tuple[Any, ...]]] = {
     "leaderboard": {
         "rank events": (rank_reads.RANK_EVENTS, "ada", "", 10),
@@ -87,6 +96,7 @@ BY_USER: dict[str, dict[str, tuple[Any, ...]]] = {
         "claim": (sagas._CLAIM, "one", [LAST], 10),
         "backlog": (sagas._BACKLOG,),
         "voided now": (sagas._VOIDED_NOW, "ada", FIRST),
+        **OCCURRED,
     },
 }
 """Besides the event path; on it, tests/service/test_young_plans.py counts what is read."""
@@ -150,6 +160,23 @@ async def test_statements_by_user_go_through_every_month_by_its_index(
 ) -> None:
     for name, (statement, *arguments) in BY_USER[service].items():
         assert _read_whole(await _plan(connection, statement, arguments)) == set(), name
+
+
+@pytest.mark.parametrize("service", ["orchestrator"], indirect=True)
+async def test_when_entries_occurred_is_found_by_when_they_were_received_and_of_late_ones_by_itself(
+    connection: Connection,
+) -> None:
+    for name, (statement, *arguments) in OCCURRED.items():
+        conditions = _conditions(await _plan(connection, statement, arguments))
+        assert len(conditions) == 2, name
+        assert all("user_id" in condition and "_time >=" in condition for condition in conditions), name
+        assert {"receive_time >=" in condition for condition in conditions} == {True, False}, name
+
+
+def _conditions(plan: dict[str, Any]) -> set[str]:
+    """By what entries are looked up in their indexes."""
+    own = {plan["Index Cond"]} if plan.get("Relation Name", "").startswith("entries_") else set()
+    return own.union(*(_conditions(child) for child in plan.get("Plans", ())))
 
 
 async def _plan(connection: Connection, statement: str, arguments: list[Any]) -> dict[str, Any]:

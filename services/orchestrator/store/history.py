@@ -1,7 +1,7 @@
 """What the ledger has of one user: what was said, and events. Read where something comes late or is taken back."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -16,54 +16,52 @@ from services.orchestrator.contributions import (
     as_they_came,
     asked_when,
 )
-from services.orchestrator.domain import Aggregation, Extremes, Fact, InTime, in_time
+from services.orchestrator.domain import Aggregation, Fact, InTime, in_time
 from services.orchestrator.said import Reading, Statement, UserPatch, instant_of, micros_of
 
+# A user's events of a metric that count and occurred from $3 to $4. Nothing occurs later than a while after it was
+# received. What came late has an index of its own; all else was received within a day.
 # OFFSET 0, here and below, keeps the planner from the index by metric, which holds the events of all users: while the
 # table is empty it looks as good as that by user.
-_EXTREMES: Final = """
-    WITH own AS MATERIALIZED (
-        SELECT entry_id, value_micros, unique_value, position, occur_time
-          FROM (SELECT * FROM entries WHERE user_id = $1 AND live OFFSET 0) AS own
-         WHERE metric = $2 AND (occur_time, entry_id) < ($3, $4)
-    )
-    (SELECT * FROM own ORDER BY value_micros DESC, occur_time, entry_id LIMIT 1)
+_OCCURRED: Final = f"""
+    SELECT entry_id, value_micros, unique_value, position, occur_time
+      FROM (SELECT * FROM entries
+             WHERE user_id = $1 AND live AND receive_time - occur_time <= interval '24 hours'
+               AND receive_time BETWEEN $3::timestamptz - interval '{MOST_AHEAD.total_seconds():.0f} seconds'
+                                    AND $4::timestamptz + interval '24 hours'
+            OFFSET 0) AS prompt
+     WHERE metric = $2 AND occur_time BETWEEN $3 AND $4
      UNION ALL
-    (SELECT * FROM own ORDER BY occur_time DESC, entry_id DESC LIMIT 1)
-"""
-
-# Nothing occurs later than a while after it was received.
-_FACTS_FROM: Final = """
     SELECT entry_id, value_micros, unique_value, position, occur_time
-      FROM (SELECT * FROM entries WHERE user_id = $1 AND live AND receive_time >= $4 OFFSET 0) AS own
-     WHERE metric = $2 AND (occur_time, entry_id) > ($3, $5)
+      FROM (SELECT * FROM entries
+             WHERE user_id = $1 AND live AND receive_time - occur_time > interval '24 hours'
+               AND occur_time BETWEEN $3 AND $4
+            OFFSET 0) AS late
+     WHERE metric = $2
 """
 
-_NEXT: Final = f"{_FACTS_FROM} ORDER BY occur_time, entry_id LIMIT 1"
+_ALL: Final = f"{_OCCURRED} LIMIT $5"
 
-# Those that are greater than all before, up to the first that is at least as great as the one that they follow.
-_GREATER: Final = f"""
-    WITH later AS MATERIALIZED ({_FACTS_FROM} AND ($6::bigint IS NULL OR value_micros > $6))
-    SELECT * FROM later
-     WHERE (occur_time, entry_id) <= ALL
-           (SELECT occur_time, entry_id FROM later WHERE value_micros >= $7 ORDER BY occur_time, entry_id LIMIT 1)
+_FROM: Final = f"SELECT * FROM ({_OCCURRED}) AS own WHERE (occur_time, entry_id) > ($3, $5)"
+
+_BEFORE: Final = f"SELECT * FROM ({_OCCURRED}) AS own WHERE (occur_time, entry_id) < ($4, $5)"
+
+_GREATEST: Final = f"{_BEFORE} ORDER BY value_micros DESC, occur_time, entry_id LIMIT 1"
+
+_NEWEST: Final = f"{_BEFORE} ORDER BY occur_time DESC, entry_id DESC LIMIT 1"
+
+_NEXT: Final = f"{_FROM} ORDER BY occur_time, entry_id LIMIT 1"
+
+_NEXT_WITH: Final = f"{_FROM} AND unique_value = $6 ORDER BY occur_time, entry_id LIMIT 1"
+
+# Those that are greater than all before them, and than $6.
+_RECORDS: Final = f"""
+    SELECT *
+      FROM (SELECT *, max(value_micros) OVER (ORDER BY occur_time, entry_id
+                                              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS record
+              FROM ({_FROM}) AS later) AS compared
+     WHERE value_micros > greatest(record, $6::bigint) OR greatest(record, $6::bigint) IS NULL
      ORDER BY occur_time, entry_id
-"""
-
-_FIRST_WITH: Final = """
-    SELECT entry_id, value_micros, unique_value, position, occur_time
-      FROM (SELECT * FROM entries WHERE user_id = $1 AND live OFFSET 0) AS own
-     WHERE metric = $2 AND unique_value = $3
-     ORDER BY occur_time, entry_id
-     LIMIT 1
-"""
-
-# As of one that is undone. Nothing occurs later than a while after it was received.
-_AROUND: Final = """
-    SELECT entry_id, value_micros, unique_value, position, occur_time
-      FROM (SELECT * FROM entries WHERE user_id = $1 AND live AND receive_time >= $3 OFFSET 0) AS own
-     WHERE metric = $2 AND occur_time BETWEEN $4 AND $5
-     LIMIT $6
 """
 
 _FIRST_BEFORE: Final = """
@@ -87,7 +85,11 @@ _PAGE: Final = 500
 
 _LOWEST: Final = UUID(int=0)
 _HIGHEST: Final = UUID(int=2**128 - 1)
+_LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
 _FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
+_AFTER_ALL: Final = (_FAR, _HIGHEST)
+_NEAR: Final = (timedelta(days=14), timedelta(days=224))
+"""What is looked for is mostly near: so far it is looked first, then everywhere."""
 
 
 class Fetching(Protocol):
@@ -129,38 +131,90 @@ class History:
         found = [(self.said_in(row["kind"], row["request"]), micros_of(row["occur_time"])) for row in rows]
         return [(patch, when) for patch, when in found if until is None or when <= until], until
 
-    async def extremes(
-        self, source: Fetching, user_id: str, metric: str, before: InTime = (_FAR, _HIGHEST)
-    ) -> Extremes | None:
-        """Of a user's events of a metric that count, up to a place in the order of times; None: there are none."""
-        found = [fact_from_row(row) for row in await source.fetch(_EXTREMES, user_id, metric, *before)]
-        return Extremes(*found) if found else None
+    async def greatest(
+        self,
+        source: Fetching,
+        user_id: str,
+        metric: str,
+        before: InTime = _AFTER_ALL,
+        enough: int | None = None,
+    ) -> Fact | None:
+        """Of a user's events of a metric that count, up to a place in the order of times, one with the greatest value;
+        or one that is as great as is `enough`, in micro-units. None: there are none.
+        """
+        best = None
+        for since, until in _backward(before[0]):
+            for row in await source.fetch(_GREATEST, user_id, metric, since, until, before[1]):
+                if best is None or row["value_micros"] > best.value_micros:
+                    best = fact_from_row(row)
+            if best is not None and enough is not None and best.value_micros >= enough:
+                break
+        return best
+
+    async def newest(self, source: Fetching, user_id: str, metric: str, before: InTime) -> Fact | None:
+        """The last of a user's events of a metric that count, before a place in the order of times."""
+        for since, until in _backward(before[0]):
+            if rows := await source.fetch(_NEWEST, user_id, metric, since, until, before[1]):
+                return fact_from_row(rows[0])
+        return None
+
+    async def next_with(
+        self, source: Fetching, user_id: str, metric: str, value: str, after: InTime
+    ) -> Fact | None:
+        """The first event behind a place in the order of times with a value of a UNIQUE metric."""
+        for since, until in _forward(after[0]):
+            if rows := await source.fetch(_NEXT_WITH, user_id, metric, since, until, after[1], value):
+                return fact_from_row(rows[0])
+        return None
 
     async def facts(self, source: Fetching, user_id: str, metric: str, since: datetime) -> list[Fact]:
         """A user's events of a metric from an instant on, in the order of times; and of those before the greatest and
         the newest, which stand for all of them.
         """
-        before = await self.extremes(source, user_id, metric, (since, _LOWEST))
-        rows = await source.fetch(_FACTS_FROM, user_id, metric, since, since - MOST_AHEAD, _LOWEST)
+        before = (since, _LOWEST)
+        greatest = await self.greatest(source, user_id, metric, before)
+        newest = await self.newest(source, user_id, metric, before) if greatest else None
+        rows = await source.fetch(_FROM, user_id, metric, since, _FAR, _LOWEST)
         facts = {fact.entry_id: fact for fact in map(fact_from_row, rows)}
-        if before is not None:
-            facts |= {fact.entry_id: fact for fact in (before.greatest, before.newest)}
+        facts |= {fact.entry_id: fact for fact in (greatest, newest) if fact is not None}
         return sorted(facts.values(), key=in_time)
 
     async def around(
         self, source: Fetching, user_id: str, metric: str, aggregation: Aggregation, fact: Fact
     ) -> list[Fact]:
-        """Those of a MAX or LAST metric's events that decide what is different without one of them."""
-        before = await self.extremes(source, user_id, metric, in_time(fact))
-        after = (user_id, metric, fact.occur_time, fact.occur_time - MOST_AHEAD, fact.entry_id)
+        """Those of a MAX or LAST metric's events that decide what is different without one of them, in the order of
+        times.
+        """
         if aggregation is Aggregation.LAST:
-            rows = await source.fetch(_NEXT, *after)
-            return [*([before.newest] if before else ()), *map(fact_from_row, rows)]
-        if before is not None and before.greatest.value_micros >= fact.value_micros:
-            return [before.greatest]
-        highest = None if before is None else before.greatest.value_micros
-        rows = await source.fetch(_GREATER, *after, highest, fact.value_micros)
-        return [*([before.greatest] if before else ()), *map(fact_from_row, rows)]
+            before = await self.newest(source, user_id, metric, in_time(fact))
+            after = await self._next(source, user_id, metric, in_time(fact))
+            return [event for event in (before, after) if event is not None]
+        before = await self.greatest(source, user_id, metric, in_time(fact), fact.value_micros)
+        if before is not None and before.value_micros >= fact.value_micros:
+            return [before]
+        return [*([before] if before else ()), *await self._records(source, user_id, metric, fact, before)]
+
+    async def _next(self, source: Fetching, user_id: str, metric: str, after: InTime) -> Fact | None:
+        for since, until in _forward(after[0]):
+            if rows := await source.fetch(_NEXT, user_id, metric, since, until, after[1]):
+                return fact_from_row(rows[0])
+        return None
+
+    async def _records(
+        self, source: Fetching, user_id: str, metric: str, fact: Fact, before: Fact | None
+    ) -> list[Fact]:
+        """Later events that are greater than all that count before them, up to the first that is at least as great as
+        the one that they follow.
+        """
+        records: list[Fact] = []
+        highest = None if before is None else before.value_micros
+        for since, until in _forward(fact.occur_time):
+            for row in await source.fetch(_RECORDS, user_id, metric, since, until, fact.entry_id, highest):
+                records.append(fact_from_row(row))
+                highest = records[-1].value_micros
+                if highest >= fact.value_micros:
+                    return records
+        return records
 
     async def as_they_came(
         self,
@@ -175,7 +229,7 @@ class History:
         it. Of a metric that is no sum; `deciding`: of a MAX or LAST metric what `around` gives.
         """
         first, last = undone.occur_time - AROUND, undone.occur_time + AROUND
-        rows = await source.fetch(_AROUND, user_id, metric, first - MOST_AHEAD, first, last, MOST_READ + 1)
+        rows = await source.fetch(_ALL, user_id, metric, first, last, MOST_READ + 1)
         if len(rows) > MOST_READ:
             return NOT_ASKED
         around = [fact_from_row(row) for row in rows]
@@ -189,19 +243,29 @@ class History:
             firsts = await source.fetch(_FIRST_BEFORE, user_id, metric, values, since)
             before = [Fact(row["entry_id"], 0, row["occur_time"], 0, row["unique_value"]) for row in firsts]
             return as_they_came(aggregation, before, came, undone)
-        before = [event for event in deciding if in_time(event) < in_time(undone)]
-        earlier = [event for event in around if event.occur_time < since]
-        if aggregation is Aggregation.LAST and earlier:
-            before = [max(earlier, key=in_time)]
-        elif any(event.occur_time >= since for event in before):
-            extremes = await self.extremes(source, user_id, metric, (since, _LOWEST))
-            before = [extremes.greatest, extremes.newest] if extremes else []
-        return as_they_came(aggregation, before, came, undone)
+        known = next((event for event in deciding if event.occur_time < since), None)
+        if known is not None and aggregation is Aggregation.MAX and known.value_micros >= undone.value_micros:
+            known = None  # great enough, but not the greatest
+        if known is None:
+            look = self.newest if aggregation is Aggregation.LAST else self.greatest
+            known = await look(source, user_id, metric, (since, _LOWEST))
+        return as_they_came(aggregation, [known] if known else [], came, undone)
 
-    async def first_with(self, source: Fetching, user_id: str, metric: str, value: str) -> Fact | None:
-        """The first event in the order of times with a value of a UNIQUE metric."""
-        rows = await source.fetch(_FIRST_WITH, user_id, metric, value)
-        return fact_from_row(rows[0]) if rows else None
+
+def _backward(at: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Spans of time that go before one another, from the nearest to the longest."""
+    for reach in _NEAR:
+        yield at - reach, at
+        at -= reach
+    yield _LONG_AGO, at
+
+
+def _forward(at: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Spans of time that follow one another, from the nearest to the longest."""
+    for reach in _NEAR:
+        yield at, at + reach
+        at += reach
+    yield at, _FAR
 
 
 def fact_from_row(row: Record) -> Fact:

@@ -18,7 +18,8 @@ from services.orchestrator.domain import (
     User,
     can_subtract,
     in_time,
-    needs_extremes,
+    needs_greatest,
+    needs_newest,
     says_the_same,
     subtract_fact,
     without_extreme,
@@ -195,11 +196,8 @@ class UndoStore:
         elif aggregation is Aggregation.UNIQUE:
             after, revisions = await self._without_value(connection, key, before, undone)
         else:
-            extremes = None
-            if needs_extremes(before, undone):
-                extremes = await self._history.extremes(connection, *key)
-            after = without_extreme(before, aggregation, undone, extremes)
             around = await self._history.around(connection, *key, aggregation, undone)
+            after = await self._without_extreme(connection, key, before, aggregation, undone, around)
             revisions = revisions_without(aggregation, around, undone)
         await connection.execute(
             _STORE_TOTAL,
@@ -230,6 +228,26 @@ class UndoStore:
             version=before.version + 1,
         )
 
+    async def _without_extreme(
+        self,
+        connection: Connection,
+        key: tuple[str, str],
+        before: Total,
+        aggregation: Aggregation,
+        undone: Fact,
+        around: Sequence[Fact],
+    ) -> Total:
+        """The total of a MAX or LAST metric. What a greatest value of MAX has around it is all that is as great."""
+        greatest = newest = None
+        if needs_greatest(before, undone):
+            if aggregation is Aggregation.MAX:
+                greatest = max(around, key=lambda event: event.value_micros, default=None)
+            else:
+                greatest = await self._history.greatest(connection, *key)
+        if needs_newest(before, undone):
+            newest = await self._history.newest(connection, *key, in_time(undone))
+        return without_extreme(before, aggregation, undone, greatest, newest)
+
     async def _without_value(
         self, connection: Connection, key: tuple[str, str], before: Total, undone: Fact
     ) -> tuple[Total, Revisions]:
@@ -238,7 +256,7 @@ class UndoStore:
         assert value is not None
         if await connection.fetchval(_FIRST_ID, *key, value) != undone.entry_id:
             return without_value(before, undone, gone=False), ()
-        first = await self._history.first_with(connection, *key, value)
+        first = await self._history.next_with(connection, *key, value, in_time(undone))
         if first is None:
             await connection.execute(_FORGET_VALUE, *key, value)
             return without_value(before, undone, gone=True), ()

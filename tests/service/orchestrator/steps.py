@@ -37,9 +37,12 @@ def event(
     hours: float = 0,
     said: Mapping[str, str] | None = None,
     zone: str = "",
+    received: float = 0,
     **attributes: str,
 ) -> Incoming:
-    """`said`: attributes of the user; by default one that tells which event was the last to say it."""
+    """`said`: attributes of the user; by default one that tells which event was the last to say it. `received`: when,
+    in hours, as it occurs.
+    """
     request = event_pb2.IngestEventRequest(
         metric=metric, value=value, idempotency_key=key, attributes=attributes
     )
@@ -47,7 +50,7 @@ def event(
     request.user.time_zone = zone
     request.user.attributes.update({"seen": key} if said is None else said)
     request.occur_time.FromDatetime(NOON + timedelta(hours=hours))
-    return metric_event.incoming(request, Asked(NOON, HISTORY))
+    return metric_event.incoming(request, Asked(NOON + timedelta(hours=received), HISTORY))
 
 
 async def store(

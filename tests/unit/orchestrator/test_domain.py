@@ -13,7 +13,6 @@ from services.orchestrator.domain import (
     MAX_USER_ATTRIBUTES,
     MICROS,
     Aggregation,
-    Extremes,
     Fact,
     InFuture,
     TimeWindow,
@@ -28,7 +27,8 @@ from services.orchestrator.domain import (
     event_zone,
     in_time,
     merge_user,
-    needs_extremes,
+    needs_greatest,
+    needs_newest,
     subtract_fact,
     without_extreme,
     without_value,
@@ -139,11 +139,12 @@ def test_without_an_event_a_total_that_is_no_sum_is_that_of_the_others(
         # Nobody asks for the newest event of such a metric.
         without = replace(without, newest_time=None, newest_id=None)
     else:
-        extremes = None
-        if others and needs_extremes(total, gone):
+        greatest = newest = None
+        if others and needs_greatest(total, gone):
             greatest = max(others, key=lambda item: item.value_micros)
-            extremes = Extremes(greatest, max(others, key=in_time))
-        without = without_extreme(total, aggregation, gone, extremes)
+        if others and needs_newest(total, gone):
+            newest = max(others, key=in_time)
+        without = without_extreme(total, aggregation, gone, greatest, newest)
     left = fold_total(total.version, aggregation, others)
     if aggregation is Aggregation.UNIQUE:
         left = replace(left, newest_time=None, newest_id=None)
