@@ -122,6 +122,10 @@ class MetricFact(Struct, frozen=True):
     """The same with the undone event, which is among them; also where events came late only before it: then `arrivals`
     is empty, and it holds without it as well.
     """
+    one_value: bool = False
+    """Of a correction: the total is the value of one event, the greatest or the newest. So a threshold is reached by an
+    event whose own value reaches it.
+    """
 
     @property
     def contribution_micros(self) -> int:

@@ -174,6 +174,7 @@ def _left(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> Metr
         metric,
         arrivals=_arrivals(fact.arrivals, f"{path}.arrivals", violations),
         arrivals_before=_arrivals(fact.arrivals_before, f"{path}.arrivals_before", violations),
+        one_value=fact.one_value,
     )
 
 

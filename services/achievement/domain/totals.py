@@ -5,6 +5,9 @@ An event adds what it contributes to the sums. The newest event of the metric ca
 its own sum tells. Of a late one the sums after it tell, and so the facts from its time on are looked at, but
 only where a sum has come to a threshold.
 
+Of a metric whose total is the value of one event, an event meets a condition with its own value, or not at all:
+when it is undone, only what it owns passes on.
+
 When an entry is undone, its contribution goes from the sums with it (`revert`); the correction that follows
 looks at what depended on it. What was granted before the entry came, had nothing to do with it. What was
 granted later is folded again without it: from its own grant on, where all that happened is that there is less;
@@ -306,6 +309,12 @@ class _Undone(Struct, frozen=True):
         touched = (self.fact, *self.revised)
         return Cause(min(fact.position for fact in touched), min(fact.key for fact in touched))
 
+    def decides_alone(self, achievement: Achievement) -> bool:
+        """Whether an event reaches the threshold with its own value or not at all: then nothing hangs on this one but
+        what it owns.
+        """
+        return self.metric.one_value and not achievement.event_filters and not achievement.is_selective
+
     def bears_on_sum(self, achievement: Achievement) -> bool:
         """Whether what counts for it is, or was, different."""
         touched = (self.fact, *self.revised)
@@ -354,6 +363,8 @@ def _without(
 ) -> tuple[UserState, tuple[Change, ...]]:
     live, sums = state.completions.get(achievement.place), state.sums(achievement, undone.metric.metric)
     target = threshold(achievement, live)
+    if undone.decides_alone(achievement) and (live is None or live.entry_id != undone.fact.entry_id):
+        return state, ()
     if live is None:
         # The peak does not tell: it is of all that has arrived, and some of that came too late to prevent anything.
         if undone.only_less or achievement.status is not Status.ACTIVE:
@@ -362,13 +373,21 @@ def _without(
             return state, ()
     elif not undone.bears_on(live, target, sums.sum_micros):
         return state, ()
-    grant = _granted_without(achievement, live, target, sums, undone)
+    grant = None
+    if not (undone.decides_alone(achievement) and _is_too_high(target, state, undone.metric)):
+        grant = _granted_without(achievement, live, target, sums, undone)
     entry = undone.entry
     changes = passed_on(entry.user.user_id, str(entry.entry_id), achievement, live, target, grant)
     completions = changed(state.completions, changes)
     if not changes and live is not None and grant is not None:
         completions = {**completions, achievement.place: replace(live, cause=grant.cause)}
     return replace(state, completions=completions), changes
+
+
+def _is_too_high(target: int, state: UserState, metric: MetricFact) -> bool:
+    """Whether the ledger knows that the other events never reached it; nothing has come that it did not know."""
+    known = state.sources.get(SourceKey(SourceKind.METRIC, metric.metric))
+    return metric.peak_micros < target and known is not None and known.version <= metric.total_version
 
 
 def _granted_without(

@@ -46,6 +46,7 @@ def correction_of(
         if left.contributed is not None:
             convert.set_revisions(fact, left.contributed.revisions)
             convert.set_arrivals(fact, left.contributed.arrivals)
+            fact.one_value = left.contributed.one_value
     return entry
 
 

@@ -101,6 +101,8 @@ class Contributed(Struct, frozen=True):
     revisions: Revisions
     arrivals: Arrivals = NOT_ASKED
     """What they contributed as they came, where today's contributions do not say it."""
+    one_value: bool = False
+    """The total is the value of one event: of MAX and LAST."""
 
 
 class TakenOut(Struct, frozen=True):
@@ -213,7 +215,8 @@ class UndoStore:
         if revisions is None:
             return before, after, None
         arrivals = await self._history.as_they_came(connection, *key, aggregation, undone, around)
-        return before, after, Contributed(revisions, arrivals)
+        one_value = aggregation in (Aggregation.MAX, Aggregation.LAST)
+        return before, after, Contributed(revisions, arrivals, one_value)
 
     @staticmethod
     async def _summed(connection: Connection, key: tuple[str, str], before: Total) -> Total:

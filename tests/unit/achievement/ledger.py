@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from functools import lru_cache
+from itertools import accumulate
 
 from msgspec.structs import replace
 
@@ -151,18 +152,20 @@ class Ledger:
         version = self.versions[event.metric] = self.versions.get(event.metric, 0) + 1
         revisable = event.metric != "sum"
         total = sum(now.values())
+        peak = max(accumulate(now.values()), default=0)
         metric = MetricFact(
             event.metric,
             event.value * UNIT if is_event else 0,
             0,
             total,
-            total,
+            peak,
             version,
             event.attributes,
             revisable,
             now.get(event, 0) if revisable else 0,
             revisions if revisable else (),
             came if revisable else (),
+            one_value=not is_event and event.metric in ("max", "last"),
         )
         told = entry_id(event.name) if is_event else entry_id(("correction", event.name))
         corrected = None if is_event else entry_id(event.name)

@@ -11,9 +11,13 @@ from services.achievement.domain import (
     Catalogue,
     ChangeKind,
     Command,
+    Decision,
+    Past,
     SourceKey,
     SourceKind,
     Status,
+    Wanted,
+    decide,
 )
 from shared.entries import ContributionRevision
 from tests.unit.achievement.builders import (
@@ -336,6 +340,61 @@ def test_a_revision_of_an_undone_event_changes_nothing() -> None:
     alice.revert(first)
     alice.apply(last_value(2, -30, 50, 50, (1, -45)))
     assert alice.state.totals["commits"].sums == Accumulator(50 * UNIT, 50 * UNIT)
+
+
+def best_without(version: int, gone: Command, peak: int, *revisions: tuple[int, int]) -> Command:
+    """The correction that follows when a result is undone; `peak`: the best of the others."""
+    told = correction(version, gone, total=peak, peak=peak)
+    metric = told.entry.metric
+    assert metric is not None
+    metric = replace(
+        metric,
+        revisable=True,
+        one_value=True,
+        revisions=tuple(ContributionRevision(entry_id(one), micros * UNIT) for one, micros in revisions),
+    )
+    return replace(told, entry=replace(told.entry, metric=metric))
+
+
+def decided_from_what_is_at_hand(alice: Player, told: Command) -> Decision:
+    """Raises `Wanted` where other facts of the metric have to be read."""
+    return decide(alice.catalogue, alice.state, told, Past(dict(alice.facts)))
+
+
+def test_only_what_the_undone_result_owns_hangs_on_it_and_else_no_other_is_looked_at() -> None:
+    alice = player(achievement(threshold=100), achievement("legend", threshold=500))
+    first, second = last_value(1, -60, 90, 90), last_value(2, -30, 130, 40)
+    alice.apply(first, second, last_value(3, -1, 150, 20))
+    alice.revert(first)
+    told = best_without(4, first, 150, (2, 130))
+    assert decided_from_what_is_at_hand(alice, told).changes == ()
+    alice.apply(told)
+    assert owners(alice) == {"centurion": -30}
+    assert alice.state.totals["commits"].sums.sum_micros == 150 * UNIT
+    alice.void(second, best_without(5, second, 150, (3, 150)))
+    assert owners(alice) == {"centurion": -1}
+
+
+def test_what_no_other_result_reaches_goes_and_none_is_looked_at() -> None:
+    alice = player(achievement(threshold=100))
+    best = last_value(2, -30, 130, 40)
+    alice.apply(last_value(1, -60, 90, 90), best, last_value(3, -1, 95, 0))
+    alice.revert(best)
+    told = best_without(4, best, 95, (3, 5))
+    assert revoked(decided_from_what_is_at_hand(alice, told).changes) == ["centurion"]
+
+
+def test_what_the_others_reach_is_looked_up_where_results_came_that_the_correction_did_not_know() -> None:
+    alice = player(achievement(threshold=100))
+    best = last_value(2, -30, 130, 40)
+    alice.apply(last_value(1, -60, 90, 90), best)
+    alice.revert(best)
+    alice.apply(last_value(4, -1, 110, 20))
+    told = best_without(3, best, 90)
+    with pytest.raises(Wanted):
+        decided_from_what_is_at_hand(alice, told)
+    alice.apply(told)
+    assert owners(alice) == {"centurion": -1}
 
 
 def test_a_call_for_an_achievement_by_metric_is_refused() -> None:

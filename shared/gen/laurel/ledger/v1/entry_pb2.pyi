@@ -218,6 +218,7 @@ class MetricFact(_message.Message):
     REVISIONS_FIELD_NUMBER: _builtins.int
     ARRIVALS_FIELD_NUMBER: _builtins.int
     ARRIVALS_BEFORE_FIELD_NUMBER: _builtins.int
+    ONE_VALUE_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """The metric's key."""
     value_micros: _builtins.int
@@ -236,6 +237,10 @@ class MetricFact(_message.Message):
     """
     revisable: _builtins.bool
     """Contributions of this metric can change when other events come or go: it is no SUM metric."""
+    one_value: _builtins.bool
+    """In a correction of a `revisable` metric: its total is the value of one event, the greatest (MAX) or the newest (LAST). So
+    a threshold is reached by an event whose own value reaches it, whatever came before. A total that counts (UNIQUE) is not.
+    """
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The event's own attributes."""
@@ -274,10 +279,11 @@ class MetricFact(_message.Message):
         revisions: _abc.Iterable[Global___ContributionRevision] | None = ...,
         arrivals: _abc.Iterable[Global___MetricArrival] | None = ...,
         arrivals_before: _abc.Iterable[Global___MetricArrival] | None = ...,
+        one_value: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrivals", b"arrivals", "arrivals_before", b"arrivals_before", "attributes", b"attributes", "contribution_micros", b"contribution_micros", "metric", b"metric", "peak_micros", b"peak_micros", "revisable", b"revisable", "revisions", b"revisions", "total_after_micros", b"total_after_micros", "total_before_micros", b"total_before_micros", "total_version", b"total_version", "value_micros", b"value_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrivals", b"arrivals", "arrivals_before", b"arrivals_before", "attributes", b"attributes", "contribution_micros", b"contribution_micros", "metric", b"metric", "one_value", b"one_value", "peak_micros", b"peak_micros", "revisable", b"revisable", "revisions", b"revisions", "total_after_micros", b"total_after_micros", "total_before_micros", b"total_before_micros", "total_version", b"total_version", "value_micros", b"value_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
