@@ -17,6 +17,8 @@ from services.achievement.domain import (
     Change,
     ChangeKind,
     Command,
+    Completion,
+    FirstGrant,
     MetricTrigger,
     Progress,
     Reach,
@@ -101,13 +103,17 @@ def _after(known: StreakChange | None, told: StreakChange) -> StreakChange:
     return replace(newer, first_reaches=tuple(reaches.items()))
 
 
-def _granted(messages: Sequence[streak_pb2.Arrival], path: str, violations: Violations) -> dict[int, Reach]:
-    """By length, with which event it was reached when it first was."""
-    found: dict[int, Reach] = {}
+def _granted(
+    messages: Sequence[streak_pb2.Arrival], path: str, violations: Violations
+) -> dict[int, FirstGrant]:
+    """By length, how it was first reached."""
+    found: dict[int, FirstGrant] = {}
     for index, message in enumerate(messages):
-        for length, reach in _first_reaches(message, f"{path}[{index}]", violations):
+        where = f"{path}[{index}]"
+        told = uuid_field(message.entry_id, f"{where}.entry_id", violations) if message.entry_id else None
+        for length, reach in _first_reaches(message, where, violations):
             if reach is not None:
-                found.setdefault(length, reach)
+                found.setdefault(length, FirstGrant(reach, told))
     return found
 
 
@@ -328,12 +334,25 @@ def statistics_to_proto(
 
 
 def effects(user_id: str, changes: Sequence[Change], catalogue: Catalogue) -> Effects:
-    """What an entry, or its undoing, did to a user's achievements. Written in place: a message that is put into another
-    one is copied.
-    """
+    """What an entry did to a user's achievements. In place: a message that is put into another one is copied."""
     message = Effects()
     for change in changes:
         _tell_change(message.achievements.add(), user_id, change, catalogue)
+    return message
+
+
+def effects_of_undoing(
+    user_id: str, changes: Sequence[Change], moved: Sequence[Completion], catalogue: Catalogue
+) -> Effects:
+    """What an undoing, or the correction after it, did: also with whose arrival what is there would have come."""
+    message = effects(user_id, changes, catalogue)
+    for change, told in zip(changes, message.achievements, strict=True):
+        if change.kind is ChangeKind.COMPLETED:
+            told.cause_entry_id = str(change.completion.cause.key.entry_id)
+    for completion in moved:
+        message.completion_causes.add(
+            completion_id=str(completion.completion_id), cause_entry_id=str(completion.cause.key.entry_id)
+        )
     return message
 
 

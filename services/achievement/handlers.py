@@ -6,6 +6,8 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from laurel.ledger.v1.effects_pb2 import Effects
+
 from services.achievement import convert
 from services.achievement.anniversaries import came_entry, told_of
 from services.achievement.domain import (
@@ -26,6 +28,7 @@ from services.achievement.domain import (
     decide_in_time,
     give_back,
     list_progress,
+    moved,
     revert,
     sources_of,
 )
@@ -255,9 +258,11 @@ class Handlers:
                 found = await PastStore(connection).facts(wanted.entry_ids)
                 facts |= dict.fromkeys(wanted.entry_ids) | found
         self._store.recent.forget([state.user_id])
-        await undo.save(derived, fact, changes, reversal.now)
+        others = moved(state, derived)
+        await undo.save(derived, fact, changes, others, reversal.now)
         await BEFORE_COMMIT.reach()
-        return reverted_outcome(fact.entry_id, convert.effects(state.user_id, changes, catalogue))
+        effects = convert.effects_of_undoing(state.user_id, changes, others, catalogue)
+        return reverted_outcome(fact.entry_id, effects)
 
 
 class _Known:
@@ -297,9 +302,15 @@ def _log_entry(work: Work[Command], decision: Decision, catalogue: Catalogue) ->
     entry = work.command.entry
     if decision.refusal is None:
         state = State.APPLIED
-        outcome = applied_outcome(entry.entry_id, convert.effects(work.user_id, decision.changes, catalogue))
+        outcome = applied_outcome(entry.entry_id, _effects(work, decision, catalogue))
     else:
         state = State.REJECTED
         error = convert.refusal_error(decision.refusal, work.command.achievement)
         outcome = _REFUSE(entry.entry_id, error)
     return LogEntry(work.user_id, work.digest, state, outcome, entry.now, decision)
+
+
+def _effects(work: Work[Command], decision: Decision, catalogue: Catalogue) -> Effects:
+    if work.command.entry.kind is EntryKind.CORRECTION:
+        return convert.effects_of_undoing(work.user_id, decision.changes, decision.moved, catalogue)
+    return convert.effects(work.user_id, decision.changes, catalogue)

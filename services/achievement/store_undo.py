@@ -83,6 +83,15 @@ PASS_ON: Final = """
     SELECT * FROM unnest($2::live_completion_row_4[])
 """
 
+# What stays, though another arrival would have brought it.
+BRING: Final = """
+    UPDATE live_completions
+       SET cause_position = moved.cause_position, cause_time = moved.cause_time, cause_id = moved.cause_id
+      FROM unnest($1::live_completion_row_4[]) AS moved
+     WHERE live_completions.user_id = moved.user_id AND live_completions.achievement = moved.achievement
+       AND live_completions.number = moved.number
+"""
+
 # Who may earn something again had anniversaries meanwhile, perhaps: the next pass looks.
 LOOK_AT_ANNIVERSARIES: Final = """
     UPDATE users SET next_anniversary = least(next_anniversary, $2) WHERE user_id = $1 AND sign_up_date IS NOT NULL
@@ -142,6 +151,7 @@ class UndoStore:
         state: UserState,
         fact: Fact,
         changes: Sequence[Change],
+        moved: Sequence[Completion],
         revoke_time: datetime,
     ) -> None:
         """Store the state without a fact; concurrent writers of this user find that it moved."""
@@ -169,3 +179,5 @@ class UndoStore:
                 [rows.completion_fact_row(user_id, fact.entry_id, change, revoke_time) for change in changes],
                 [rows.live_row(user_id, completion) for completion in earned],
             )
+        if moved:
+            await self._connection.execute(BRING, [rows.live_row(user_id, live) for live in moved])

@@ -52,7 +52,9 @@ def for_followers(part: effects_pb2.Effects, body: bytes) -> bytes:
     """
     if not (part.streaks or part.leaderboards or part.control):
         return body
-    effects = effects_pb2.Effects(achievements=part.achievements, points=part.points)
+    effects = effects_pb2.Effects(
+        achievements=part.achievements, points=part.points, completion_causes=part.completion_causes
+    )
     for effect in part.streaks:
         if effect.HasField("change"):
             effects.streaks.add(user_id=effect.user_id, change=effect.change)
@@ -69,6 +71,7 @@ def to_correct(step: Step, saga: EntrySaga, before: effects_pb2.Effects) -> effe
     if step is Step.POINTS:
         effects.streaks.extend(_unseen_streaks(saga, before))
         effects.achievements.extend(_unseen_achievements(saga))
+        effects.completion_causes.extend(of_undoing(saga).completion_causes)
     if Step.STREAK in saga.reverted:
         effects.streaks.extend(_changes(saga.reverted[Step.STREAK].effects.streaks))
     if Step.STREAK in saga.corrected:

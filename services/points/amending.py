@@ -90,6 +90,7 @@ async def _amendment(
     revised: Mapping[UUID, int],
 ) -> Amendment:
     completion_ids = {change.completion_id for change in command.achievement_changes if not change.completed}
+    completion_ids |= {known.completion_id for known in command.completion_causes}
     triggers = {shift.configured.key for shift in shifts(catalogue, command.streak_changes)}
     live = await history.given(completion_ids, triggers) if completion_ids or triggers else ()
     facts = await history.named(entries_named(command, state, triggers))

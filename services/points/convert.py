@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Final, Literal
+from uuid import UUID
 
 from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
@@ -13,7 +14,15 @@ from services.points.config import MAX_ARRIVALS, MAX_PERIODS
 from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain.account import EMPTY_ACCOUNT
 from services.points.domain.definitions import PointsSystem
-from services.points.domain.facts import AchievementChange, Command, Instant, PeriodChange, StreakChange
+from services.points.domain.facts import (
+    AchievementChange,
+    Arrival,
+    Command,
+    CompletionCause,
+    Instant,
+    PeriodChange,
+    StreakChange,
+)
 from services.points.domain.holds import MAX_HOLDS
 from services.points.domain.ledger import Award, Change
 from services.points.domain.limits import HoldEnded, HoldTooSmall, NoRoom, NotGiven, Refusal, TooManyHolds
@@ -65,7 +74,8 @@ def command(entry: Entry, effects: Effects, path: str, violations: Violations) -
     own = Instant(entry.entry_id, entry.occur_time, local_date(entry.occur_time, entry.time_zone))
     streak_changes = _streak_changes(effects.streaks, f"{path}.streaks", violations)
     achievement_changes = _achievement_changes(effects.achievements, own, f"{path}.achievements", violations)
-    return Command(entry, streak_changes, achievement_changes)
+    causes = _completion_causes(effects.completion_causes, f"{path}.completion_causes", violations)
+    return Command(entry, streak_changes, achievement_changes, causes)
 
 
 def _streak_changes(
@@ -91,12 +101,16 @@ def _streak_changes(
 
 def _arrivals(
     messages: Sequence[streak_pb2.Arrival], path: str, violations: Violations
-) -> tuple[tuple[PeriodChange, ...], ...]:
+) -> tuple[Arrival, ...]:
     if len(messages) > MAX_ARRIVALS:
         violations.add(path, f"must have at most {MAX_ARRIVALS} arrivals")
         return ()
     return tuple(
-        _period_changes(message, f"{path}[{index}]", violations) for index, message in enumerate(messages)
+        Arrival(
+            _period_changes(message, f"{path}[{index}]", violations),
+            _optional_uuid(message.entry_id, f"{path}[{index}].entry_id", violations),
+        )
+        for index, message in enumerate(messages)
     )
 
 
@@ -162,9 +176,28 @@ def _achievement_changes(
         if completion_id is not None:
             completed = message.kind == achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED
             owner = _instant(message, "complete_time", where, violations) if message.entry_id else own
+            cause_id = _optional_uuid(message.cause_entry_id, f"{where}.cause_entry_id", violations)
             if owner is not None:
-                changes.append(AchievementChange(message.achievement, completion_id, completed, owner))
+                changes.append(
+                    AchievementChange(message.achievement, completion_id, completed, owner, cause_id)
+                )
     return tuple(changes)
+
+
+def _completion_causes(
+    messages: Sequence[achievement_pb2.CompletionCause], path: str, violations: Violations
+) -> tuple[CompletionCause, ...]:
+    causes = []
+    for index, message in enumerate(messages):
+        completion_id = uuid_field(message.completion_id, f"{path}[{index}].completion_id", violations)
+        cause_id = uuid_field(message.cause_entry_id, f"{path}[{index}].cause_entry_id", violations)
+        if completion_id is not None and cause_id is not None:
+            causes.append(CompletionCause(completion_id, cause_id))
+    return tuple(causes)
+
+
+def _optional_uuid(text: str, path: str, violations: Violations) -> UUID | None:
+    return uuid_field(text, path, violations) if text else None
 
 
 def _instant(

@@ -12,6 +12,7 @@ from laurel.streak.v1 import streak_pb2
 from msgspec import Struct
 
 from services.streak.domain import (
+    Arrival,
     Current,
     DateRange,
     Evaluation,
@@ -119,9 +120,14 @@ def _tell_change(message: streak_pb2.StreakChange, streak: str, change: StreakCh
     set_timestamp(message.reach_time, change.reach_time)
     _tell_history(message, change.history)
     for arrival in change.arrivals.before:
-        _tell_history(message.arrivals_before.add(), arrival)
+        _tell_arrival(message.arrivals_before.add(), arrival)
     for arrival in change.arrivals.after:
-        _tell_history(message.arrivals_after.add(), arrival)
+        _tell_arrival(message.arrivals_after.add(), arrival)
+
+
+def _tell_arrival(message: streak_pb2.Arrival, arrival: Arrival) -> None:
+    message.entry_id = str(arrival.entry_id)
+    _tell_history(message, arrival.change)
 
 
 def _tell_history(message: streak_pb2.StreakChange | streak_pb2.Arrival, change: HistoryChange) -> None:

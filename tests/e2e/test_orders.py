@@ -167,6 +167,34 @@ async def test_awards_and_completions_bear_the_instant_at_which_the_condition_wa
     assert completions == every(told, climber)
 
 
+HIKES: Final = (
+    ago("hike", 1, 2 * DAY),
+    ago("hike", 1, DAY + HOUR),
+    ago("hike", 1, DAY),
+    ago("hike", 1, HOUR),
+)
+
+
+async def test_without_a_voided_event_lengths_and_completions_are_multiplied_at_the_arrival_that_brought_them(
+    world: System,
+) -> None:
+    """The second and the third are of one day: without the second, the third brings what belongs to the fourth."""
+    told = await in_all_orders(world, "hikes", HIKES)
+    await asyncio.gather(*(void(world, user.entries["second"]) for user in told.values()))
+    left = await in_all_orders(world, "hikes left", (HIKES[0], *HIKES[2:]))
+    called = {"first": "first", "second": "third", "third": "fourth"}
+    for order, user in left.items():
+        alone = {
+            (trigger, called[name], on): amount
+            for (trigger, name, on), amount in (await amounts(world, "hikes", user)).items()
+        }
+        assert {trigger for trigger, _, _ in alone} == {"per", "days", "three-hikes", "three-days"}
+        arrived = [called[name] for name in order.split()]
+        for other, one in told.items():
+            if [name for name in other.split() if name != "second"] == arrived:
+                assert await amounts(world, "hikes", one) == alone, other
+
+
 async def test_points_boards_show_when_points_were_reached(world: System) -> None:
     told = await in_all_orders(world, "reach", CLIMB)
     third = CLIMB[2].at

@@ -9,8 +9,10 @@ A case that fails is made smaller before it is shown.
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +20,7 @@ from typing import Any, Final
 import pytest
 
 from deploy.local.stack import Stack
+from services.points.domain.definitions import EXPIRED
 from tests.fixtures.histories import (
     ACHIEVEMENTS,
     LIMITED,
@@ -27,7 +30,7 @@ from tests.fixtures.histories import (
     given,
 )
 from tests.fixtures.known import Known, Place, Row, differences, known_of, ranked, scores_in
-from tests.fixtures.orders import NOW, Happened, send, send_together, stack_on_that_day, void
+from tests.fixtures.orders import NOW, Happened, pass_time, send, send_together, stack_on_that_day, void
 from tests.fixtures.system import System, connect
 
 SEEDS: Final = (25, 51, 65, 84, 314)
@@ -136,6 +139,8 @@ class Copy:
         """What is known of each user; entries are named by the instants at which they occurred."""
         names = {entry: self.case.history[index].at.isoformat() for index, entry in self.entries.items()}
         every = await known_of(system, self.users, NOW, names, places)
+        for known in every.values():
+            known["awards"] = _without_dates(known["awards"])
         return dict(enumerate(every.values()))
 
     def arrived(self, who: int, without: frozenset[int] = frozenset()) -> list[Happened]:
@@ -145,6 +150,18 @@ class Copy:
             for index in self.order
             if self.case.history[index].who == who and index not in without
         ]
+
+
+def _without_dates(awards: Mapping[Row, tuple[int, Any]]) -> dict[Row, tuple[int, Any]]:
+    """The same with what expired in a system as one: on which date that was found is for whatever looked first."""
+    gone: Counter[str] = Counter()
+    for row, (amount, _) in awards.items():
+        if row.trigger == EXPIRED:
+            gone[row.points_system] += amount
+    kept = {row: said for row, said in awards.items() if row.trigger != EXPIRED}
+    return kept | {
+        Row(system, EXPIRED, "", date.min): (amount, None) for system, amount in gone.items() if amount
+    }
 
 
 NUMBERS: Final = count()
@@ -157,6 +174,7 @@ async def problems(system: System, case: Case) -> list[str]:
     # Of these events and voids take turns.
     mixed = [replace(copy, name=f"{copy.name}m", entries={}) for copy in copies[-1:]]
     await asyncio.gather(*(copy.arrive(system, number) for number, copy in enumerate(copies)))
+    await pass_time(system, NOW)
     found = _compare(copies, await _known(system, copies, await ranked(system)), frozenset())
     kept = [
         Copy.of(f"{copy.name}t", case, [index for index in copy.order if index not in case.voided])
@@ -167,6 +185,7 @@ async def problems(system: System, case: Case) -> list[str]:
         *(copy.arrive(system, ORDERS, case.voided) for copy in mixed),
         *(twin.arrive(system, number) for number, twin in enumerate(kept)),
     )
+    await pass_time(system, NOW)
     places = await ranked(system)
     every = await _known(system, [*copies, *mixed, *kept], places)
     mine, theirs = every[: len(kept)], every[len(kept) :]

@@ -90,8 +90,8 @@ def slow_pasts(history: Sequence[Fact]) -> list[SlowResult]:
     return [slow_fold(RULES, known[:count], NOW) for count in range(1, len(known) + 1)]
 
 
-def slow_awards(pasts: Sequence[SlowResult]) -> dict[date, datetime]:
-    """By period, when the event happened that the award belongs to."""
+def slow_awards(pasts: Sequence[SlowResult]) -> dict[date, tuple[datetime, int]]:
+    """By period, when the event happened that the award belongs to, and with which arrival it came."""
     due = [
         {
             start: at
@@ -101,15 +101,15 @@ def slow_awards(pasts: Sequence[SlowResult]) -> dict[date, datetime]:
         for past in pasts
     ]
     granted = grants(dict.fromkeys(one, 1) for one in due)
-    return {period: due[arrival][period] for arrival, period, _ in granted}
+    return {period: (due[arrival][period], arrival) for arrival, period, _ in granted}
 
 
-def slow_completions(pasts: Sequence[SlowResult]) -> dict[int, datetime]:
-    """By length, when the event happened with which it had been reached when it first was."""
-    found: dict[int, datetime] = {}
-    for past in pasts:
+def slow_completions(pasts: Sequence[SlowResult]) -> dict[int, tuple[datetime, int]]:
+    """By length, when the event happened with which it had been reached when it first was, and with which arrival."""
+    found: dict[int, tuple[datetime, int]] = {}
+    for arrival, past in enumerate(pasts):
         for length, reach in past.first_reaches.items():
-            found.setdefault(length, reach.time)
+            found.setdefault(length, (reach.time, arrival))
     return found
 
 
@@ -121,9 +121,15 @@ def retold(told: Effects) -> Shift | None:
     return next(iter(shifts(CATALOGUE, command.streak_changes)), None)
 
 
-def check_told(told: Effects, before: Sequence[SlowResult], after: Sequence[SlowResult]) -> None:
+def check_told(
+    told: Effects,
+    before: Sequence[SlowResult],
+    after: Sequence[SlowResult],
+    history: Sequence[UUID],
+    gone: UUID,
+) -> None:
     """That who reads what is told of arrivals grants what is granted by the streaks after each, with the undone event
-    and without it.
+    and without it, and with the same arrivals. `history`: in the order of arrival.
     """
     change = told.streaks[0].change
     if not (change.arrivals_before or change.arrivals_after):
@@ -131,15 +137,31 @@ def check_told(told: Effects, before: Sequence[SlowResult], after: Sequence[Slow
     shift = retold(told)
     assert shift
     assert shift.retold
-    for arrivals, wanted in ((shift.retold.before, before), (shift.retold.after, after)):
+    places = [
+        {one: at for at, one in enumerate(came)}
+        for came in (history, [one for one in history if one != gone])
+    ]
+    for arrivals, wanted, place in zip(
+        (shift.retold.before, shift.retold.after), (before, after), places, strict=True
+    ):
         granted = granted_as_they_came(shift.configured, arrivals, lambda _owner: True)
-        assert {day: owner.occur_time for day, owner in granted.owners.items()} == slow_awards(wanted)
+        assert {
+            day: (owner.occur_time, place[cause])
+            for day, owner in granted.owners.items()
+            if (cause := granted.causes[day])
+        } == slow_awards(wanted)
     violations = Violations()
     command = achievement_convert.command(User([XP]).entry(EntryKind.CORRECTION), told, "effects", violations)
     violations.raise_if_any()
     (read,) = command.streak_changes
-    for reached, wanted in ((read.granted_before, before), (read.granted_after, after)):
-        assert {length: reach.occur_time for length, reach in reached.items()} == slow_completions(wanted)
+    for reached, wanted, place in zip(
+        (read.granted_before, read.granted_after), (before, after), places, strict=True
+    ):
+        assert {
+            length: (first.reach.occur_time, place[first.cause_id])
+            for length, first in reached.items()
+            if first.cause_id
+        } == slow_completions(wanted)
 
 
 @given(
@@ -155,7 +177,8 @@ def test_what_is_granted_without_an_event_is_what_the_others_would_have_been_gra
     gone = history[which % len(history)]
     told = streak_convert.effects("ada", [Effect(DAILY, undone(history, gone))])
     others = [event for event in history if event is not gone]
-    check_told(told, slow_pasts(history), slow_pasts(others))
+    ids = [event.entry_id for event in history]
+    check_told(told, slow_pasts(history), slow_pasts(others), ids, gone.entry_id)
 
 
 def test_where_the_undone_event_and_all_since_came_in_order_arrivals_are_not_told() -> None:
@@ -298,9 +321,9 @@ def test_lengths_by_contributions_are_told_as_these_stood_when_each_event_came(
     came = visits(happened)
     gone = came[which % len(came)]
     others = [visit for visit in came if visit is not gone]
-    check_told(
-        corrected(aggregation, came, gone), slow_visits(aggregation, came), slow_visits(aggregation, others)
-    )
+    told = corrected(aggregation, came, gone)
+    pasts = slow_visits(aggregation, came), slow_visits(aggregation, others)
+    check_told(told, *pasts, [visit.fact.entry_id for visit in came], gone.fact.entry_id)
 
 
 def test_where_an_event_since_took_away_arrivals_are_told_though_all_came_in_order() -> None:
@@ -322,4 +345,5 @@ def test_where_others_contribute_more_without_the_undone_event_arrivals_are_told
     came = visits([((1, 9), 1, True), ((6, 12), 1, True), ((6, 13), 2, True)])
     told = corrected("UNIQUE", came, came[0])
     assert told.streaks[0].change.arrivals_after
-    check_told(told, slow_visits("UNIQUE", came), slow_visits("UNIQUE", came[1:]))
+    ids = [visit.fact.entry_id for visit in came]
+    check_told(told, slow_visits("UNIQUE", came), slow_visits("UNIQUE", came[1:]), ids, ids[0])

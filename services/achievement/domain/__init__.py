@@ -29,6 +29,7 @@ from services.achievement.domain.backfill import (
     first_span,
     given_at_once,
 )
+from services.achievement.domain.completions import moved
 from services.achievement.domain.definitions import (
     MAX_COMPLETIONS,
     Achievement,
@@ -58,6 +59,7 @@ from services.achievement.domain.state import (
     Completion,
     Decision,
     Fact,
+    FirstGrant,
     FirstReach,
     Key,
     Reach,
@@ -92,6 +94,7 @@ __all__ = [
     "Decision",
     "Evidence",
     "Fact",
+    "FirstGrant",
     "FirstReach",
     "InTime",
     "Key",
@@ -130,6 +133,7 @@ __all__ = [
     "in_circles",
     "levels_of",
     "list_progress",
+    "moved",
     "place_of",
     "revert",
     "sources_of",

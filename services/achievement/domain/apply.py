@@ -15,7 +15,7 @@ from services.achievement.domain.anniversaries import (
     lost,
     waiting,
 )
-from services.achievement.domain.completions import completed, granted
+from services.achievement.domain.completions import completed, granted, moved
 from services.achievement.domain.composites import composites_followed
 from services.achievement.domain.definitions import (
     MAX_COMPLETIONS,
@@ -100,9 +100,11 @@ def decide(catalogue: Catalogue, state: UserState, command: Command, past: Past 
         cause=str(entry.entry_id),
         undoes=entry.kind in (EntryKind.CORRECTION, EntryKind.ACHIEVEMENT_REVOCATION),
     )
-    if after is decision.state:
-        return decision
-    return replace(decision, state=after, changes=(*decision.changes, *changes))
+    if after is not decision.state:
+        decision = replace(decision, state=after, changes=(*decision.changes, *changes))
+    if entry.kind is EntryKind.CORRECTION:
+        return replace(decision, moved=moved(state, after))
+    return decision
 
 
 def _heard(catalogue: Catalogue, before: UserState, decision: Decision, entry: Entry) -> Decision:

@@ -54,6 +54,18 @@ def completed(state: UserState, changes: Iterable[Change]) -> UserState:
     return replace(state, completions=changed(state.completions, changes)) if changes else state
 
 
+def moved(before: UserState, after: UserState) -> tuple[Completion, ...]:
+    """The completions that stay where something was undone, though another arrival would have brought them."""
+    if before.completions is after.completions:
+        return ()
+    known = ((before.completions.get(place), live) for place, live in sorted(after.completions.items()))
+    return tuple(
+        live
+        for was, live in known
+        if was is not None and was.completion_id == live.completion_id and was.cause != live.cause
+    )
+
+
 def made(user_id: str, cause: str, achievement: Achievement, target: int, grant: Grant) -> Change:
     """A completion. Its id is its own: an event may come to own the same achievement again, by another `cause`."""
     completion_id = derived_id("completion", user_id, achievement.place, str(grant.reach.entry_id), cause)

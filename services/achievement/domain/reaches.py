@@ -9,7 +9,7 @@ With user filters or a window, the event has to be one whose user could earn the
 is not, the first of a greater length that is, owns it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from uuid import UUID
 
 from msgspec import Struct
@@ -25,6 +25,7 @@ from services.achievement.domain.state import (
     Command,
     Completion,
     Fact,
+    FirstGrant,
     FirstReach,
     Reach,
     Source,
@@ -80,9 +81,14 @@ def streaks_changed(
         else:
             continue
         if news.corrects:
-            owners = {one.completion.entry_id for one in changes if one.kind is ChangeKind.COMPLETED}
-            wanted |= owners - past.facts.keys() - {fact.entry_id}
-            changes = tuple(_as_it_came(change, news) for change in changes)
+            changes = tuple(_as_it_came(achievement, change, news) for change in changes)
+            came = {one.completion.entry_id for one in changes if one.kind is ChangeKind.COMPLETED}
+            came |= {cause for owner in came if (cause := _cause_now(achievement, owner, news))}
+            other = _other_cause(achievement, live, news) if live is not None and not changes else None
+            if live is not None and other is not None:
+                came.add(other)
+                state = _with_cause(state, live, past.facts.get(other))
+            wanted |= came - past.facts.keys() - {fact.entry_id}
         state = completed(state, changes)
         found += changes
     if wanted:
@@ -90,12 +96,48 @@ def streaks_changed(
     return state, tuple(found)
 
 
-def _as_it_came(change: Change, news: _News) -> Change:
-    """What a correction grants was granted when the event arrived that it belongs to: composites follow that order."""
-    owner = news.past.facts.get(change.completion.entry_id)
-    if change.kind is not ChangeKind.COMPLETED or owner is None:
+def _as_it_came(achievement: Achievement, change: Change, news: _News) -> Change:
+    """What a correction grants was granted when the event arrived that would have brought it, which is that to which it
+    belongs where nothing came late: composites and points follow that order.
+    """
+    owner_id, facts = change.completion.entry_id, news.past.facts
+    cause_id = _cause_now(achievement, owner_id, news)
+    cause = (facts.get(cause_id) if cause_id else None) or facts.get(owner_id)
+    if change.kind is not ChangeKind.COMPLETED or cause is None:
         return change
-    return replace(change, completion=replace(change.completion, cause=owner.cause))
+    return replace(change, completion=replace(change.completion, cause=cause.cause))
+
+
+def _cause_now(achievement: Achievement, owner_id: UUID, news: _News) -> UUID | None:
+    """With whose arrival a completion would have come to this event without the undone one, where that is told."""
+    changes = _changes_of(achievement, news)
+    return next((_cause(achievement, owner_id, change.granted_after) for change in changes), None)
+
+
+def _other_cause(achievement: Achievement, live: Completion, news: _News) -> UUID | None:
+    """With whose arrival a completion that stays would have come, where that is another one than it did."""
+    for change in _changes_of(achievement, news):
+        was = _cause(achievement, live.entry_id, change.granted_before)
+        now = _cause(achievement, live.entry_id, change.granted_after)
+        if was is not None and now is not None and was != now:
+            return now
+    return None
+
+
+def _cause(achievement: Achievement, owner_id: UUID, granted: Mapping[int, FirstGrant]) -> UUID | None:
+    """With whose arrival an event came to be the first of the length, or of a greater one where not everyone can be."""
+    target = achievement.trigger.target
+    for length, first in sorted(granted.items()):
+        fits = length >= target if achievement.is_selective else length == target
+        if fits and first.reach.entry_id == owner_id:
+            return first.cause_id
+    return None
+
+
+def _with_cause(state: UserState, live: Completion, cause: Fact | None) -> UserState:
+    if cause is None:
+        return state
+    return replace(state, completions={**state.completions, live.place: replace(live, cause=cause.cause)})
 
 
 def _told(catalogue: Catalogue, state: UserState, news: _News, change: StreakChange) -> UserState:
@@ -241,8 +283,9 @@ def _regranted(achievement: Achievement, entry_id: UUID | None, news: _News) -> 
     for change in _changes_of(achievement, news):
         if (change.granted_before or change.granted_after) and not achievement.is_selective:
             before = change.granted_before.get(target)
-            if entry_id == (before.entry_id if before else None):
-                return _Regranted(change.granted_after.get(target))
+            if entry_id == (before.reach.entry_id if before else None):
+                after = change.granted_after.get(target)
+                return _Regranted(after.reach if after else None)
     return None
 
 

@@ -201,6 +201,14 @@ class UserState(Struct, frozen=True):
         return total.sums if total else Accumulator()
 
 
+class FirstGrant(Struct, frozen=True):
+    """How a length was first reached, by what had come until then."""
+
+    reach: Reach
+    cause_id: UUID | None = None
+    """The event whose arrival did it; None: an older release told it."""
+
+
 class StreakChange(Struct, frozen=True):
     """A change of one streak of the user, in periods."""
 
@@ -210,11 +218,9 @@ class StreakChange(Struct, frozen=True):
     longest: int
     first_reaches: tuple[tuple[int, Reach | None], ...] = ()
     """Lengths that are first reached with another event from now on, or no more."""
-    granted_before: Mapping[int, Reach] = field(default_factory=dict)
-    """Of a correction that tells of arrivals: by length, the event with which it had been reached when it first was, by
-    what had come until then.
-    """
-    granted_after: Mapping[int, Reach] = field(default_factory=dict)
+    granted_before: Mapping[int, FirstGrant] = field(default_factory=dict)
+    """Of a correction that tells of arrivals: by length, how it was first reached."""
+    granted_after: Mapping[int, FirstGrant] = field(default_factory=dict)
     """The same without the event that is undone."""
 
 
@@ -324,6 +330,8 @@ class Decision(Struct, frozen=True):
     """The achievements that the user has been shown; empty: all of them; None: nothing is said of it."""
     taken: tuple[Completion, ...] = ()
     """What an admin takes away; kept, to be given back."""
+    moved: tuple[Completion, ...] = ()
+    """Of a correction: what stays, though another arrival would have brought it."""
 
 
 def sources_of(command: Command) -> dict[SourceKey, Source]:

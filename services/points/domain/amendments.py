@@ -3,8 +3,8 @@
 Three kinds of commands do. A revision says what another event contributes from now on (RULES 2.2). A revocation takes
 a completion back. A correction says what streaks and achievements are without the entry that it corrects: what it
 takes back goes from the fact that it was given with, and what it gives instead becomes part of the fact of the entry
-that it belongs to, under the terms of that fact. So after a void all is as the other entries alone would have made
-it.
+whose arrival would have brought it, under the terms of that fact. So after a void all is as the other entries alone
+would have made it.
 """
 
 from collections import Counter
@@ -18,7 +18,6 @@ from services.points.domain.definitions import Catalogue, ConfiguredTrigger, Tri
 from services.points.domain.edits import Edit, Terms
 from services.points.domain.facts import AchievementChange, Command, Due, Fact
 from services.points.domain.fold import once
-from services.points.domain.multipliers import for_trigger
 from services.points.domain.owners import Owners
 from services.points.domain.state import StreakCount, UserState
 from services.points.domain.streaks import LivePeriod, corrected, due_for, shifts
@@ -38,7 +37,8 @@ class Amendment(Struct, frozen=True):
 def amends(command: Command) -> bool:
     """Whether the command says something about facts that came before it."""
     entry = command.entry
-    if entry.kind is EntryKind.CORRECTION and (command.streak_changes or command.achievement_changes):
+    said = command.streak_changes or command.achievement_changes or command.completion_causes
+    if entry.kind is EntryKind.CORRECTION and said:
         return True
     if entry.metric is not None and entry.metric.revisions:
         return True
@@ -52,8 +52,11 @@ def entries_named(command: Command, state: UserState, triggers: Iterable[Trigger
     named = {owed.reach.entry_id for count in counts for owed in count.owed}
     named |= {owner.entry_id for count in counts for one in count.passings for owner in one.owners}
     named |= {change.owner.entry_id for change in command.achievement_changes}
+    named |= {change.cause_id for change in command.achievement_changes if change.cause_id is not None}
+    named |= {known.cause_id for known in command.completion_causes}
     for streak in command.streak_changes:
         named.update(owner.entry_id for owner in streak.owners)
+        named.update(streak.causes)
     if command.entry.metric is not None:
         named.update(revision.entry_id for revision in command.entry.metric.revisions)
     return frozenset(named) - {command.entry.entry_id}
@@ -81,12 +84,16 @@ def amendment(
     def edit(position: int, change: Edit) -> None:
         edits[position] = edits.get(position, Edit()).joined(change)
 
-    def give(due: Due) -> None:
-        fact = facts.get(due.owner.entry_id) if is_correction else None
+    def give(due: Due, cause_id: UUID | None) -> None:
+        fact = brought(due, cause_id) if is_correction else None
         if fact is None:
             own.append(due)
         else:
-            edit(fact.position, Edit(added=(_of_fact(terms(fact.terms), fact, due),)))
+            edit(fact.position, Edit(added=(_under(terms(fact.terms), owners, due),)))
+
+    def brought(due: Due, cause_id: UUID | None) -> Fact | None:
+        fact = facts.get(cause_id) if cause_id is not None else None
+        return fact or facts.get(due.owner.entry_id)
 
     for entry_id, contribution in revised.items():
         edit(facts[entry_id].position, Edit(contribution_micros=contribution))
@@ -95,7 +102,12 @@ def amendment(
         if period.due.completion_id in revoked:
             edit(period.position, Edit(dropped=(period.due.identity,)))
     for due in rewards:
-        give(due)
+        give(due, _cause_of(command, due))
+    for period, cause_id in _moved(command, live):
+        fact = brought(period.due, cause_id)
+        if fact is not None and fact.position != period.position:
+            edit(period.position, Edit(dropped=(period.due.identity,)))
+            give(period.due, cause_id)
     streaks: dict[TriggerKey, StreakCount] = {}
     if is_correction:
         for shift in shifts(catalogue, command.streak_changes):
@@ -115,7 +127,7 @@ def amendment(
             for taken in settlement.taken:
                 edit(taken.position, Edit(dropped=(taken.due.identity,)))
             for owed in settlement.given:
-                give(due_for(one_trigger, owed))
+                give(due_for(one_trigger, owed), settlement.causes.get(owed.start_date))
     return Amendment(edits, tuple(own), streaks, completions)
 
 
@@ -160,10 +172,25 @@ def _for_completion(due: Due, completion_id: UUID) -> Due:
     return Due(due.key, due.owner, due.times, due.base_amount, completion_id)
 
 
-def _of_fact(terms: Catalogue, fact: Fact, due: Due) -> Due:
-    """The same with the amount that the fact's terms say, and the fact's boosts."""
+def _cause_of(command: Command, due: Due) -> UUID | None:
+    changes = command.achievement_changes
+    return next(
+        (one.cause_id for one in changes if one.completed and one.completion_id == due.completion_id), None
+    )
+
+
+def _moved(command: Command, live: Iterable[LivePeriod]) -> Iterator[tuple[LivePeriod, UUID]]:
+    """The awards for completions that stay, and with whose arrival they would have come."""
+    causes = {known.completion_id: known.cause_id for known in command.completion_causes}
+    for period in live:
+        if period.due.completion_id in causes:
+            yield period, causes[period.due.completion_id]
+
+
+def _under(terms: Catalogue, owners: Owners, due: Due) -> Due:
+    """The same as these terms of the fact that it becomes part of say it, with the boosts of its owner."""
     trigger = terms.trigger(due.key)
     if trigger is None:
         return due
-    boosts = for_trigger(terms, fact.boosts, due.key)
-    return Due(due.key, due.owner, 1, trigger.amount, due.completion_id, due.period, boosts)
+    bare = Due(due.key, due.owner, 1, trigger.amount, due.completion_id, due.period)
+    return owners.boosted(terms, bare)

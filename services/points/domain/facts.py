@@ -112,6 +112,14 @@ class PeriodChange(Struct, frozen=True):
         return [owner for owner in (self.reach, self.granted_after) if owner is not None]
 
 
+class Arrival(Struct, frozen=True):
+    """What the arrival of an event changed of a streak."""
+
+    period_changes: tuple[PeriodChange, ...]
+    entry_id: UUID | None = None
+    """None: an older release told it."""
+
+
 class StreakChange(Struct, frozen=True):
     """How the periods of one streak changed."""
 
@@ -119,18 +127,24 @@ class StreakChange(Struct, frozen=True):
     period_changes: tuple[PeriodChange, ...]
     version: int = 0
     """Grows with every change of this user's streak."""
-    arrivals_before: tuple[tuple[PeriodChange, ...], ...] = ()
+    arrivals_before: tuple[Arrival, ...] = ()
     """Of a correction: what each arrival changed with the event that is undone, oldest first, where the periods alone
     do not tell what was granted when.
     """
-    arrivals_after: tuple[tuple[PeriodChange, ...], ...] = ()
+    arrivals_after: tuple[Arrival, ...] = ()
     """The same without it."""
 
     @property
     def owners(self) -> list[Instant]:
         """The events to which what is granted for its periods may belong."""
-        arrivals = chain.from_iterable((*self.arrivals_before, *self.arrivals_after))
-        return [owner for change in chain(self.period_changes, arrivals) for owner in change.owners]
+        arrivals = (arrival.period_changes for arrival in (*self.arrivals_before, *self.arrivals_after))
+        changes = chain(self.period_changes, *arrivals)
+        return [owner for change in changes for owner in change.owners]
+
+    @property
+    def causes(self) -> list[UUID]:
+        """The entries whose arrival may have brought what is granted for its periods without the undone event."""
+        return [arrival.entry_id for arrival in self.arrivals_after if arrival.entry_id is not None]
 
 
 class AchievementChange(Struct, frozen=True):
@@ -141,6 +155,15 @@ class AchievementChange(Struct, frozen=True):
     completed: bool
     owner: Instant
     """The entry that the completion belongs to."""
+    cause_id: UUID | None = None
+    """Of a correction: the entry whose arrival would have brought it; None: the owner's, as far as is known."""
+
+
+class CompletionCause(Struct, frozen=True):
+    """A completion stays, though without the entry that is corrected another arrival would have brought it."""
+
+    completion_id: UUID
+    cause_id: UUID
 
 
 class Command(Struct, frozen=True):
@@ -149,5 +172,7 @@ class Command(Struct, frozen=True):
     entry: Entry
     streak_changes: tuple[StreakChange, ...] = ()
     achievement_changes: tuple[AchievementChange, ...] = ()
+    completion_causes: tuple[CompletionCause, ...] = ()
+    """Of a correction."""
     half_of: UUID | None = None
     """The entry that this one is for somebody besides its user: what is given belongs to that."""

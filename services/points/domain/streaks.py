@@ -6,8 +6,9 @@ granted stays on its date when a late event moves the lengths, and only where mo
 difference granted, for the latest periods that have none.
 
 A correction says what the streak is without the entry that it corrects. So there an award for a period that is not
-due any more is taken back, and one for a period that is due instead is given, as part of the fact of the event that
-it belongs to: as though it had been given when that event came.
+due any more is taken back, and one for a period that is due instead is given, as part of the fact of the event whose
+arrival would have brought it: as though it had been given when that came. Where nothing came late, that is the event
+that it belongs to.
 """
 
 from collections import Counter
@@ -22,7 +23,7 @@ from msgspec.structs import replace
 
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.definitions import Catalogue, ConfiguredTrigger, StreakCause, TriggerKey
-from services.points.domain.facts import Due, Instant, PeriodChange, StreakChange
+from services.points.domain.facts import Arrival, Due, Instant, PeriodChange, StreakChange
 from services.points.domain.state import Owed, Passing, StreakCount, UserState
 
 Gives = Callable[[Instant], bool]
@@ -37,11 +38,18 @@ class Granted(Struct, frozen=True):
 
     owners: Mapping[date, Instant]
     """By period: the event that the award belongs to."""
+    causes: Mapping[date, UUID | None]
+    """By period: the event whose arrival brought it, where that is told."""
     count: StreakCount
 
+    def brought(self, owed: Owed) -> UUID | None:
+        """The event whose arrival brought the award for a period to the event that it belongs to."""
+        is_owner = self.owners.get(owed.start_date) == owed.reach
+        return self.causes.get(owed.start_date) if is_owner else None
 
-Arrivals = tuple[tuple[PeriodChange, ...], ...]
-"""What each changed, oldest first."""
+
+Arrivals = tuple[Arrival, ...]
+"""Oldest first."""
 
 
 class Retold(Struct, frozen=True):
@@ -53,7 +61,8 @@ class Retold(Struct, frozen=True):
     @property
     def periods(self) -> frozenset[date]:
         """Those that are told of."""
-        return frozenset(period.start_date for changes in (*self.before, *self.after) for period in changes)
+        arrivals = (*self.before, *self.after)
+        return frozenset(period.start_date for each in arrivals for period in each.period_changes)
 
 
 class Shift(Struct, frozen=True):
@@ -90,6 +99,10 @@ class Settlement(Struct, frozen=True):
     count: StreakCount
     taken: tuple[LivePeriod, ...]
     given: tuple[Owed, ...]
+    causes: Mapping[date, UUID | None] = {}
+    """By period that is given: the event whose arrival would have brought it. None or missing: nothing came late, or it
+    is not told; then it is the one that it belongs to.
+    """
 
 
 def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Shift]:
@@ -119,13 +132,15 @@ def as_they_came(trigger: ConfiguredTrigger, arrivals: Arrivals, gives: Gives) -
     cause = trigger.trigger.cause
     assert isinstance(cause, StreakCause)
     owners: dict[date, Instant] = {}
+    causes: dict[date, UUID | None] = {}
     count = StreakCount()
-    for changes in arrivals:
-        count = _moved(_shift(trigger, cause, changes), count, frozenset(owners), gives)
+    for arrival in arrivals:
+        count = _moved(_shift(trigger, cause, arrival.period_changes), count, frozenset(owners), gives)
         granted = _grantable(count)
         owners |= {owed.start_date: owed.reach for owed in granted}
+        causes |= dict.fromkeys((owed.start_date for owed in granted), arrival.entry_id)
         count = _granted(count, granted)
-    return Granted(owners, count)
+    return Granted(owners, causes, count)
 
 
 def arrived(
@@ -195,10 +210,13 @@ def corrected(
         passings=_newest(before.passings, passings),
     )
     granted = _grantable(after, {period.due.period for period in left}) if active else []
+    now = as_they_came(shift.configured, shift.retold.after, gives) if shift.retold and active else None
+    new = sorted((*granted, *given), key=lambda one: one.start_date)
     return Settlement(
         count=_granted(after, granted),
         taken=(*taken, *(by_period[one.start_date] for one in passing)),
-        given=tuple(sorted((*granted, *given), key=lambda one: one.start_date)),
+        given=tuple(new),
+        causes={one.start_date: now.brought(one) for one in new} if now else {},
     )
 
 
@@ -233,9 +251,13 @@ def _by_arrivals(
     counted = len(owed) + len(was.count.owed), len(idle) + len(was.count.idle)
     if counted != (len(before.owed), len(before.idle)):
         return None
-    gone = [day for day, owner in was.owners.items() if now.owners.get(day) != owner]
-    given = [Owed(day, owner) for day, owner in sorted(now.owners.items()) if was.owners.get(day) != owner]
-    taken = [period for period in there if period.due.period in gone]
+    same = {
+        day
+        for day, owner in was.owners.items()
+        if now.owners.get(day) == owner and now.causes[day] == was.causes[day]
+    }
+    given = [Owed(day, owner) for day, owner in sorted(now.owners.items()) if day not in same]
+    taken = [period for period in there if period.due.period not in same]
     return Settlement(
         count=replace(
             before,
@@ -246,6 +268,7 @@ def _by_arrivals(
         ),
         taken=tuple(taken),
         given=tuple(given),
+        causes={one.start_date: now.causes[one.start_date] for one in given},
     )
 
 

@@ -1,7 +1,14 @@
 """Streaks as pure rules (RULES 3): no clock, no I/O, no randomness, no proto."""
 
 from services.streak.domain.amnesty import Amnesty, Judged, Previewed
-from services.streak.domain.arrivals import NOT_ASKED, Arrivals, Contributed, as_they_came, asked_since
+from services.streak.domain.arrivals import (
+    NOT_ASKED,
+    Arrival,
+    Arrivals,
+    Contributed,
+    as_they_came,
+    asked_since,
+)
 from services.streak.domain.by_hand import (
     NOTHING_BY_HAND,
     ByHand,
@@ -121,6 +128,7 @@ __all__ = [
     "Altered",
     "Amnesty",
     "Around",
+    "Arrival",
     "Arrivals",
     "ByHand",
     "Catalogue",

@@ -29,11 +29,18 @@ MOST_EVENTS: Final = 100
 """Each is a fold. With more of them it is not asked."""
 
 
+class Arrival(Struct, frozen=True):
+    """What the arrival of an event changed."""
+
+    entry_id: UUID
+    change: HistoryChange
+
+
 class Arrivals(Struct, frozen=True):
     """What each arrival changed, oldest first, with an event and without it."""
 
-    before: tuple[HistoryChange, ...] = ()
-    after: tuple[HistoryChange, ...] = ()
+    before: tuple[Arrival, ...] = ()
+    after: tuple[Arrival, ...] = ()
 
     @property
     def differ(self) -> bool:
@@ -125,7 +132,7 @@ def _changes(
     told: AsTold,
     now: datetime,
     start: Checkpoint | None,
-) -> Iterator[HistoryChange]:
+) -> Iterator[Arrival]:
     longest, rows, known = start.longest if start else 0, Rows(), Facts()
     for count, arrival in enumerate(came, 1):
         told.come(arrival.entry_id)
@@ -137,7 +144,7 @@ def _changes(
         more = folded.rows if folded else Rows()
         change = history_change(longest, rows, more)
         if change != NO_CHANGE:
-            yield change
+            yield Arrival(arrival.entry_id, change)
         rows = more
 
 

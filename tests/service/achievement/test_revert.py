@@ -4,6 +4,7 @@ import asyncio
 
 import grpc.aio
 import pytest
+from laurel.achievement.v1 import achievement_pb2
 
 from tests.service.achievement.conftest import Service
 from tests.service.achievement.messages import (
@@ -118,3 +119,63 @@ async def test_a_malformed_reversal_is_refused_with_its_place(service: Service) 
         await service.participant.RevertEntries(request)
     assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "reversals[0].entry_id" in (failure.value.details() or "")
+
+
+async def test_a_completion_that_stays_is_told_of_the_arrival_that_would_have_brought_it(
+    service: Service,
+) -> None:
+    await define(service, "five", metric=by_metric(5))
+    await define(service, "ace", composite=achievement_pb2.CompositeTrigger(achievements=["five"]))
+    for number, (name, minutes) in enumerate((("undone", 1), ("owner", 3), ("late", 2)), start=1):
+        command = event(name, 3, version=number, total=3 * number, minutes=minutes)
+        await service.participant.ApplyEntries(apply(command))
+    await service.participant.RevertEntries(revert("undone"))
+    corrected = await service.participant.ApplyEntries(
+        apply(correction("k1", of="undone", version=4, total=6))
+    )
+    effects = corrected.outcomes[0].effects
+    assert not effects.achievements
+    rows = await service.database.fetch(
+        "SELECT completion_id, cause_id, cause_position FROM live_completions"
+    )
+    assert {(str(row["completion_id"]), str(row["cause_id"])) for row in rows} == {
+        (told.completion_id, told.cause_entry_id) for told in effects.completion_causes
+    }
+    assert [(row["cause_id"], row["cause_position"]) for row in rows] == [(entry_id("late"), 3)] * 2
+
+
+async def test_what_passes_on_is_told_of_the_arrival_that_would_have_brought_it(service: Service) -> None:
+    await define(service, "five", metric=by_metric(5))
+    for number, (name, minutes) in enumerate(
+        (("first", 1), ("undone", 2), ("last", 4), ("late", 3)), start=1
+    ):
+        command = event(name, 3, version=number, total=3 * number, minutes=minutes)
+        await service.participant.ApplyEntries(apply(command))
+    await service.participant.RevertEntries(revert("undone", "last"))
+    corrections = [
+        correction("k1", of="undone", version=5, total=9),
+        correction("k2", of="last", version=6, total=6),
+    ]
+    outcomes = (await service.participant.ApplyEntries(apply(*corrections))).outcomes
+    came = [change for change in outcomes[0].effects.achievements if change.cause_entry_id]
+    assert [(change.entry_id, change.cause_entry_id) for change in came] == [
+        (str(entry_id("late")), str(entry_id("late")))
+    ]
+
+
+async def test_a_composite_is_told_of_the_arrival_that_would_have_brought_it_when_a_call_is_undone(
+    service: Service,
+) -> None:
+    await define(service, "a", api=API)
+    await define(service, "b", api=API)
+    await define(service, "c", api=API)
+    either = achievement_pb2.CompositeTrigger(achievements=["a", "b", "c"], at_least=2)
+    await define(service, "two", composite=either)
+    for name, minutes in (("a", 1), ("b", 3), ("c", 2)):
+        await service.participant.ApplyEntries(apply(call(name, name, minutes=minutes)))
+    (undone,) = (await service.participant.RevertEntries(revert("a"))).outcomes
+    assert revoked(undone) == ["a"]
+    (told,) = undone.effects.completion_causes
+    assert told.cause_entry_id == str(entry_id("c"))
+    rows = await service.database.fetch("SELECT cause_id FROM live_completions WHERE achievement = 'two'")
+    assert [row["cause_id"] for row in rows] == [entry_id("c")]

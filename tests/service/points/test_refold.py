@@ -22,6 +22,7 @@ from tests.service.points.messages import (
     UNIT,
     WELCOME,
     apply,
+    completion_id,
     correction,
     entry_id,
     event,
@@ -242,3 +243,30 @@ async def test_several_entries_of_a_user_in_a_batch_take_turns_with_one_that_cha
     )
     assert [amounts(outcome) for outcome in outcomes] == [[10], [10], [-10, 10], [10], [10]]
     assert (await balance(service), await balance(service, "bob")) == (20, 20)
+
+
+async def test_a_completion_that_stays_is_rewarded_with_the_level_of_the_arrival_that_would_have_brought_it(
+    service: Service,
+) -> None:
+    await define(service, "xp", [EACH, BADGE], levels=[types.Level(key="b", threshold=60, multiplier=2)])
+    late = event("late", 1, completed=["badge"])
+    late.effects.achievements[0].entry_id = str(entry_id("early"))
+    late.effects.achievements[0].complete_time.CopyFrom(to_timestamp(NOON + timedelta(days=1)))
+    late.effects.achievements[0].local_date.CopyFrom(date_to_proto(NOON.date() + timedelta(days=1)))
+    late = participants.command(late.entry, late.effects)
+    await send(service, event("early", 1, minutes=DAY), late, event("much", 5, minutes=2 * DAY))
+    await send(service, event("also late", 1, minutes=1))
+    await service.participant.RevertEntries(revert("late"))
+    assert await balance(service) == 10 + 15 + 50 + 20
+    correcting = correction("c", corrects="late")
+    correcting.effects.completion_causes.add(
+        completion_id=str(completion_id("badge")), cause_entry_id=str(entry_id("also late"))
+    )
+    (outcome,) = await send(service, participants.command(correcting.entry, correcting.effects))
+    (change,) = outcome.effects.points
+    assert [(award.trigger, award.amount, award.entry_id) for award in change.awards] == [
+        ("badge", -15, str(entry_id("early"))),
+        ("badge", 30, str(entry_id("early"))),
+    ]
+    assert await balance(service) == 10 + 50 + 20 + 30
+    await check_ledger(service)

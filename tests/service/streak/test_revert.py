@@ -6,7 +6,7 @@ import pytest
 from laurel.streak.v1 import streak_pb2
 
 from tests.service.streak.conftest import Service
-from tests.service.streak.messages import at, event, revert
+from tests.service.streak.messages import at, entry_id, event, revert
 from tests.service.streak.steps import (
     applied,
     define,
@@ -94,3 +94,20 @@ async def test_undoing_an_event_that_counted_for_nothing_changes_nothing(service
     response = await service.participant.RevertEntries(revert(1))
     assert response.outcomes[0].reverted
     assert list(response.outcomes[0].effects.streaks) == []
+
+
+async def test_a_void_tells_which_arrival_brought_each_length_with_the_event_and_without_it(
+    service: Service,
+) -> None:
+    await define(service)
+    days = {"early": at(3), "first": at(1), "late": at(2, 9), "also late": at(2, 10)}
+    for minute, (name, time) in enumerate(days.items()):
+        await applied(service, event(name, time, now=at(4, minute=minute)))
+    (undone,) = (await service.participant.RevertEntries(revert("late", now=at(4, 13)))).outcomes
+    (effect,) = undone.effects.streaks
+    for arrivals, name in (
+        (effect.change.arrivals_before, "late"),
+        (effect.change.arrivals_after, "also late"),
+    ):
+        reached = {first.length: arrival.entry_id for arrival in arrivals for first in arrival.first_reaches}
+        assert reached[3] == str(entry_id(name))

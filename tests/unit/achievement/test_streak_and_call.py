@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from services.achievement.domain import Catalogue, ChangeKind, Command, Refusal, Status
+from services.achievement.domain import Catalogue, ChangeKind, Command, FirstGrant, Refusal, Status
 from services.achievement.domain.state import Reach
 from shared.entries import EntryKind
 from tests.unit.achievement.builders import (
@@ -148,10 +148,33 @@ def test_without_an_event_a_completion_belongs_to_the_one_that_would_have_reache
     ):
         alice = player(streak_achievement(length=3))
         alice.apply(granted)
-        before, after = {3: Reach(with_it, NOON, NOON.date())}, {3: without}
+        before, after = {3: FirstGrant(Reach(with_it, NOON, NOON.date()))}, {3: FirstGrant(without)}
         retold = replace(change, granted_before=before, granted_after=after)
         alice.apply(replace(told, streak_changes=(retold,)))
         assert alice.state.completions["fortnight"].entry_id == owner
+
+
+def test_a_completion_that_stays_is_told_of_the_arrival_that_would_have_brought_it() -> None:
+    alice = player(streak_achievement(length=3))
+    late, other = streak_event(2, length=1, longest=1), streak_event(3, length=2, longest=2)
+    last = streak_event(4, length=3, longest=3, days=5)
+    alice.apply(late, last, other)
+    before = alice.state.completions["fortnight"]
+    alice.revert(late)
+    told = streak_correction(4, late, length=3, longest=3)
+    (change,) = told.streak_changes
+    retold = replace(
+        change,
+        granted_before={3: FirstGrant(before.reach, last.entry.entry_id)},
+        granted_after={3: FirstGrant(before.reach, other.entry.entry_id)},
+    )
+    decision = alice.apply(replace(told, streak_changes=(retold,)))
+    assert decision.changes == ()
+    (moved,) = decision.moved
+    assert alice.state.completions["fortnight"] == moved
+    assert moved.completion_id == before.completion_id
+    assert (before.cause.position, moved.cause.position) == (2, 3)
+    assert moved.cause.key.entry_id == other.entry.entry_id
 
 
 def test_what_was_granted_for_a_length_that_became_less_goes_only_with_what_it_came_with() -> None:
@@ -179,7 +202,8 @@ def test_without_an_event_that_prevented_it_a_length_was_reached_once_though_it_
     told = streak_correction(3, prevented, length=1, longest=2)
     (change,) = told.streak_changes
     last = reach("last", days=5)
-    retold = replace(change, granted_before={2: last}, granted_after={2: last, 3: last})
+    first = FirstGrant(last)
+    retold = replace(change, granted_before={2: first}, granted_after={2: first, 3: first})
     (found,) = alice.apply(replace(told, streak_changes=(retold,))).changes
     assert (found.kind, found.completion.reach) == (ChangeKind.COMPLETED, last)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from services.points.domain.definitions import Catalogue, PointsSystem, StreakCause, Trigger, TriggerKey
-from services.points.domain.facts import Command, Instant, PeriodChange, StreakChange
+from services.points.domain.facts import Arrival, Command, Instant, PeriodChange, StreakChange
 from services.points.domain.state import Owed, StreakCount, UserState
 from services.points.domain.streaks import LivePeriod, arrived, corrected, due_for, shifts
 from shared.entries import EntryKind
@@ -40,6 +40,11 @@ def reach(number: int) -> Instant:
 def period(number: int, before: int, after: int) -> PeriodChange:
     """Of a day that had qualified with one length and has with another; 0: it had not, or has not."""
     return PeriodChange(day(number), before, after, before > 0, after > 0, reach(number) if after else None)
+
+
+def arrival(number: int, *changed: PeriodChange) -> Arrival:
+    """Of the event of a day."""
+    return Arrival(changed, derived_id(f"day-{number}"))
 
 
 STEPS = (
@@ -197,8 +202,12 @@ def test_an_award_passes_only_to_an_event_whose_user_the_filters_let_through(pla
 
 def test_an_award_passes_to_the_period_that_would_have_had_it_as_events_came() -> None:
     # The 4th, the 3rd and the 2nd came in this order; without the 4th, the 3rd was due once the 2nd had come.
-    with_it = ((period(4, 0, 1),), (period(3, 0, 1), period(4, 1, 2)), (period(2, 0, 1), period(3, 1, 2)))
-    without = ((period(3, 0, 1),), (period(2, 0, 1), period(3, 1, 2)))
+    with_it = (
+        arrival(4, period(4, 0, 1)),
+        arrival(3, period(3, 0, 1), period(4, 1, 2)),
+        arrival(2, period(2, 0, 1), period(3, 1, 2)),
+    )
+    without = (arrival(3, period(3, 0, 1)), arrival(2, period(2, 0, 1), period(3, 1, 2)))
     told = StreakChange("daily", (period(4, 3, 0),), 4, arrivals_before=with_it, arrivals_after=without)
     (configured,) = CATALOGUE.by_streak["daily"]
     (shift,) = shifts(CATALOGUE, [told])
@@ -207,7 +216,23 @@ def test_an_award_passes_to_the_period_that_would_have_had_it_as_events_came() -
     settled = corrected(shift, count, live, derived_id("day-4"), gives)
     assert settled.taken == tuple(live)
     assert settled.given == (Owed(day(3), reach(3)),)
+    assert settled.causes == {day(3): derived_id("day-2")}
     assert (settled.count.owed, settled.count.idle) == ((), ())
+
+
+def test_an_award_that_stays_moves_to_the_arrival_that_would_have_brought_it() -> None:
+    # The 3rd came first; then the 2nd, and another event of the 2nd, which would have brought the length by itself.
+    with_it = (arrival(3, period(3, 0, 1)), arrival(2, period(2, 0, 1), period(3, 1, 2)))
+    without = (arrival(3, period(3, 0, 1)), arrival(9, period(2, 0, 1), period(3, 1, 2)))
+    told = StreakChange("daily", (period(2, 1, 1),), 4, arrivals_before=with_it, arrivals_after=without)
+    (configured,) = CATALOGUE.by_streak["daily"]
+    (shift,) = shifts(CATALOGUE, [told])
+    live = [LivePeriod(2, due_for(configured, Owed(day(3), reach(3))), derived_id("day-2"))]
+    settled = corrected(shift, StreakCount(1, 1), live, derived_id("day-2"), gives)
+    assert settled.taken == tuple(live)
+    assert settled.given == (Owed(day(3), reach(3)),)
+    assert settled.causes == {day(3): derived_id("day-9")}
+    assert settled.count == StreakCount(1, 1)
 
 
 def first_to_qualify(arrived: Iterable[tuple[int, int]]) -> Instant | None:

@@ -377,6 +377,7 @@ class AchievementChange(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     BACKDATED_FIELD_NUMBER: _builtins.int
     UNREWARDED_FIELD_NUMBER: _builtins.int
+    CAUSE_ENTRY_ID_FIELD_NUMBER: _builtins.int
     achievement: _builtins.str
     """Key of the achievement."""
     kind: Global___AchievementChangeKind.ValueType
@@ -401,6 +402,10 @@ class AchievementChange(_message.Message):
     """The user had qualified before the achievement could be earned: found by a backfill (RULES 4.6)."""
     unrewarded: _builtins.bool
     """Points triggers give nothing for it."""
+    cause_entry_id: _builtins.str
+    """Of a completion that a correction grants: the entry whose arrival would have brought it without the undone one. Empty:
+    the entry that this is told with, or the release is an older one.
+    """
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
         """When the condition was met, in the order of the events' times (RULES 2.5)."""
@@ -426,14 +431,41 @@ class AchievementChange(_message.Message):
         number: _builtins.int = ...,
         backdated: _builtins.bool = ...,
         unrewarded: _builtins.bool = ...,
+        cause_entry_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "local_date", b"local_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "backdated", b"backdated", "badge_url", b"badge_url", "complete_time", b"complete_time", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "name", b"name", "number", b"number", "tier", b"tier", "tier_group", b"tier_group", "unrewarded", b"unrewarded", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "backdated", b"backdated", "badge_url", b"badge_url", "cause_entry_id", b"cause_entry_id", "complete_time", b"complete_time", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "name", b"name", "number", b"number", "tier", b"tier", "tier_group", b"tier_group", "unrewarded", b"unrewarded", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AchievementChange: _TypeAlias = AchievementChange  # noqa: Y015
+
+@_typing.final
+class CompletionCause(_message.Message):
+    """Of an undoing: a completion that stays, though without the undone entry the arrival of another one would have brought it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    CAUSE_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    completion_id: _builtins.str
+    """UUID of the completion."""
+    cause_entry_id: _builtins.str
+    """The entry whose arrival would have brought it."""
+    def __init__(
+        self,
+        *,
+        completion_id: _builtins.str = ...,
+        cause_entry_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause_entry_id", b"cause_entry_id", "completion_id", b"completion_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompletionCause: _TypeAlias = CompletionCause  # noqa: Y015
 
 @_typing.final
 class CompletionRecord(_message.Message):

@@ -28,7 +28,7 @@ from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__
 from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elaurel/ledger/v1/effects.proto\x12\x10laurel.ledger.v1\x1a\'laurel/achievement/v1/achievement.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xf2\x01\n\x07\x45\x66\x66\x65\x63ts\x12/\n\x07streaks\x18\x01 \x03(\x0b\x32\x1e.laurel.streak.v1.StreakEffect\x12>\n\x0c\x61\x63hievements\x18\x02 \x03(\x0b\x32(.laurel.achievement.v1.AchievementChange\x12.\n\x06points\x18\x03 \x03(\x0b\x32\x1e.laurel.points.v1.PointsChange\x12\x35\n\x0cleaderboards\x18\x04 \x03(\x0b\x32\x1f.laurel.leaderboard.v1.Standing\x12\x0f\n\x07\x63ontrol\x18\x05 \x01(\x08\x42\x41\n\x13io.laurel.ledger.v1P\x01Z(laurel.example/laurel/ledger/v1;ledgerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elaurel/ledger/v1/effects.proto\x12\x10laurel.ledger.v1\x1a\'laurel/achievement/v1/achievement.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xb5\x02\n\x07\x45\x66\x66\x65\x63ts\x12/\n\x07streaks\x18\x01 \x03(\x0b\x32\x1e.laurel.streak.v1.StreakEffect\x12>\n\x0c\x61\x63hievements\x18\x02 \x03(\x0b\x32(.laurel.achievement.v1.AchievementChange\x12.\n\x06points\x18\x03 \x03(\x0b\x32\x1e.laurel.points.v1.PointsChange\x12\x35\n\x0cleaderboards\x18\x04 \x03(\x0b\x32\x1f.laurel.leaderboard.v1.Standing\x12\x0f\n\x07\x63ontrol\x18\x05 \x01(\x08\x12\x41\n\x11\x63ompletion_causes\x18\x06 \x03(\x0b\x32&.laurel.achievement.v1.CompletionCauseBA\n\x13io.laurel.ledger.v1P\x01Z(laurel.example/laurel/ledger/v1;ledgerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,5 +37,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.ledger.v1P\001Z(laurel.example/laurel/ledger/v1;ledgerv1'
   _globals['_EFFECTS']._serialized_start=197
-  _globals['_EFFECTS']._serialized_end=439
+  _globals['_EFFECTS']._serialized_end=506
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,7 @@ class Effects(_message.Message):
     POINTS_FIELD_NUMBER: _builtins.int
     LEADERBOARDS_FIELD_NUMBER: _builtins.int
     CONTROL_FIELD_NUMBER: _builtins.int
+    COMPLETION_CAUSES_FIELD_NUMBER: _builtins.int
     control: _builtins.bool
     """The user is in the control group (RULES 2.6): metrics count, everything else is withheld."""
     @_builtins.property
@@ -51,6 +52,10 @@ class Effects(_message.Message):
     def leaderboards(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.Standing]:
         """Per board and segment that the entry was evaluated against."""
 
+    @_builtins.property
+    def completion_causes(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.CompletionCause]:
+        """Of an undoing: completions that stay, and that another arrival would have brought."""
+
     def __init__(
         self,
         *,
@@ -59,10 +64,11 @@ class Effects(_message.Message):
         points: _abc.Iterable[_points_pb2.PointsChange] | None = ...,
         leaderboards: _abc.Iterable[_leaderboard_pb2.Standing] | None = ...,
         control: _builtins.bool = ...,
+        completion_causes: _abc.Iterable[_achievement_pb2.CompletionCause] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "control", b"control", "leaderboards", b"leaderboards", "points", b"points", "streaks", b"streaks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "completion_causes", b"completion_causes", "control", b"control", "leaderboards", b"leaderboards", "points", b"points", "streaks", b"streaks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

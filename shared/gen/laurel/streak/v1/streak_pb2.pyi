@@ -879,6 +879,9 @@ class Arrival(_message.Message):
 
     PERIOD_CHANGES_FIELD_NUMBER: _builtins.int
     FIRST_REACHES_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The event's entry: what is granted for these lengths was brought by its arrival. Empty where an older release said it."""
     @_builtins.property
     def period_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeriodChange]:
         """As in a change of the streak."""
@@ -892,10 +895,11 @@ class Arrival(_message.Message):
         *,
         period_changes: _abc.Iterable[Global___PeriodChange] | None = ...,
         first_reaches: _abc.Iterable[Global___FirstReach] | None = ...,
+        entry_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_reaches", b"first_reaches", "period_changes", b"period_changes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "first_reaches", b"first_reaches", "period_changes", b"period_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
