@@ -37,6 +37,20 @@ def derived_id_beside(origin: uuid.UUID, *parts: str) -> uuid.UUID:
     return _version_8(origin.int >> 80, int.from_bytes(digest(str(origin), *parts)[:16]))
 
 
+class DerivedIds:
+    """Many ids whose parts begin alike: those of `derived_id`."""
+
+    def __init__(self, *parts: str) -> None:
+        self._begun = hashlib.sha256(b"".join([_with_length(part.encode()) for part in parts]))
+
+    def id(self, *parts: str) -> uuid.UUID:
+        """The id that the first parts and these name."""
+        sha = self._begun.copy()
+        sha.update(b"".join([_with_length(part.encode()) for part in parts]))
+        number = int.from_bytes(sha.digest()[:16])
+        return _version_8(number >> 80, number)
+
+
 class NamesBeside:
     """Writes the texts of many ids beside one origin: those of `derived_id_beside`, for who puts them into messages.
 

@@ -19,7 +19,7 @@ from services.points.domain.facts import Due, Identity
 from services.points.domain.limits import Grant
 from services.points.domain.multipliers import Product
 from services.points.domain.state import UserState
-from shared.ids import derived_id
+from shared.ids import DerivedIds
 
 
 class Award(Struct, frozen=True):
@@ -115,13 +115,14 @@ def write(
     changes = []
     accounts = dict(state.points.accounts)
     sequence = state.award_count
+    award_ids = DerivedIds("award", state.user_id, str(cause_entry_id))
     by_system: dict[str, list[Draft]] = {}
     for draft in drafts:
         by_system.setdefault(draft.due.key.points_system, []).append(draft)
     for key, own in sorted(by_system.items()):
         before = accounts.get(key, EMPTY_ACCOUNT)
         awards = tuple(
-            _row(state.user_id, draft, cause_entry_id, number)
+            _row(award_ids.id(str(number)), draft, cause_entry_id, number)
             for number, draft in enumerate(own, start=sequence + 1)
         )
         sequence += len(awards)
@@ -215,10 +216,10 @@ def _may_be_cut(draft: Draft) -> bool:
     )
 
 
-def _row(user_id: str, draft: Draft, cause_entry_id: UUID, sequence: int) -> Award:
+def _row(award_id: UUID, draft: Draft, cause_entry_id: UUID, sequence: int) -> Award:
     due, owner = draft.due, draft.due.owner
     return Award(
-        award_id=derived_id("award", user_id, str(cause_entry_id), str(sequence)),
+        award_id=award_id,
         sequence=sequence,
         position=draft.position,
         key=due.key,

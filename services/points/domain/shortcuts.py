@@ -11,12 +11,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points.domain.counting import Timeline, stored
-from services.points.domain.definitions import GIFT, MetricCause, TriggerKey
+from services.points.domain.definitions import GIFT, BoostKey, MetricCause, TriggerKey
 from services.points.domain.dependence import FAR, Dependence, balances_agree, is_independent
 from services.points.domain.edits import Difference, Edit, LiveAward, Terms, edited
 from services.points.domain.facts import Fact
 from services.points.domain.fold import Points
 from services.points.domain.ledger import Draft
+from services.points.domain.limits import Grant
 from services.points.domain.refold import Plan, stepped
 from services.points.domain.state import UserState
 
@@ -183,25 +184,47 @@ def shifted(
     `crossing`: the facts that cross more or less, each with what the sum was before it.
     """
     differing = []
+    crossed = _Crossed(shift, terms)
     for each, sum_before in crossing:
         is_own = each.position == fact.position
         alone = replace(each, follows=True, triggers=(shift.key,), given=())
-        grants = []
-        for sum_micros, one in (
-            (sum_before, alone),
-            (
-                sum_before if is_own else sum_before - shift.delta_micros,
-                edited(alone, edit) if is_own else alone,
-            ),
-        ):
-            count = sum_micros // shift.every_micros
-            timeline = Timeline(sum_micros, sum_micros, count, count, shift.every_micros, fractional=True)
-            points = Points(greeted=True, timelines={shift.key: timeline})
-            systems = frozenset({shift.key.points_system})
-            grants.append(stepped(points, one, terms(each.terms), systems)[1])
-        if grants[0] != grants[1]:
-            differing.append((each.position, grants[0], grants[1]))
+        sum_after = sum_before if is_own else sum_before - shift.delta_micros
+        before = crossed.grants(alone, sum_before)
+        after = crossed.grants(edited(alone, edit) if is_own else alone, sum_after)
+        if before != after:
+            differing.append((each.position, before, after))
     return differing
+
+
+class _Crossed:
+    """What a trigger gives with facts that cross its multiples. Where terms and boosts are the same it is the same for
+    as many of them, but for whom it belongs to, and the fold is asked once.
+    """
+
+    def __init__(self, shift: Shift, terms: Terms) -> None:
+        self._shift = shift
+        self._terms = terms
+        self._known: dict[tuple[int, tuple[BoostKey, ...], int], tuple[Grant, ...]] = {}
+
+    def grants(self, fact: Fact, sum_micros: int) -> tuple[Grant, ...]:
+        """What it gives with a fact, before which the sum was this."""
+        every = self._shift.every_micros
+        count = sum_micros // every
+        times = (sum_micros + fact.contribution_micros) // every - count
+        if fact.contribution_micros < 0 or self._shift.key not in fact.triggers or times == 0:
+            return ()
+        name = fact.terms, fact.boosts, times
+        if name not in self._known:
+            timeline = Timeline(sum_micros, sum_micros, count, count, every, fractional=True)
+            points = Points(greeted=True, timelines={self._shift.key: timeline})
+            systems = frozenset({self._shift.key.points_system})
+            self._known[name] = stepped(points, fact, self._terms(fact.terms), systems)[1]
+        return tuple(
+            grant
+            if grant.due.owner is fact.instant
+            else replace(grant, due=replace(grant.due, owner=fact.instant))
+            for grant in self._known[name]
+        )
 
 
 def moved_by_shifts(state: UserState, shifts: Iterable[Shift]) -> UserState:

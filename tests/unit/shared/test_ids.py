@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ids import NamesBeside, derived_id, derived_id_at, derived_id_beside, digest
+from shared.ids import DerivedIds, NamesBeside, derived_id, derived_id_at, derived_id_beside, digest
 from shared.random_ids import new_id
 
 PARTS = st.lists(st.text(max_size=20), max_size=5)
@@ -54,6 +54,14 @@ def test_an_id_derived_at_an_instant_begins_with_its_milliseconds() -> None:
     assert (derived.version, derived.variant) == (8, uuid.RFC_4122)
     assert derived_id_at(instant, "alice", "other") != derived == derived_id_at(instant, "alice", "key")
     assert derived_id_at(datetime(1900, 1, 1, tzinfo=UTC), "alice").int >> 80 == 0
+
+
+@given(PARTS, st.lists(PARTS, min_size=1, max_size=3))
+def test_of_many_ids_that_begin_alike_each_is_the_one_that_all_its_parts_name(
+    beginning: list[str], names: list[list[str]]
+) -> None:
+    ids = DerivedIds(*beginning)
+    assert [ids.id(*parts) for parts in names] == [derived_id(*beginning, *parts) for parts in names]
 
 
 @given(st.uuids(), st.lists(PARTS, min_size=1, max_size=3))
