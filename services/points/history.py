@@ -62,12 +62,14 @@ AWARDS_AT: Final = """
      WHERE user_id = $1 AND refolded AND position = ANY($2)
      ORDER BY sequence
 """
-# Both sums after each fact: as it was, and less what the first of them lost.
+# Both sums after each fact: as it was, and less what the first of them lost. They are counted from the end, so that one
+# window is enough.
 CROSSING: Final = """
     WITH counted AS (
-        SELECT log.*, $4::bigint - (sum(contribution_micros) OVER ())::bigint
-                          + (sum(contribution_micros) OVER (ORDER BY position))::bigint AS upto
-          FROM request_log AS log
+        SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms, boosts,
+               award_count, $4::bigint + contribution_micros
+                                - (sum(contribution_micros) OVER (ORDER BY position DESC))::bigint AS upto
+          FROM request_log
          WHERE user_id = $1 AND position IS NOT NULL AND position >= $2 AND state = 1 AND $3 = ANY(triggers)
     )
     SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms, boosts,

@@ -187,10 +187,12 @@ def shifted(
     crossed = _Crossed(shift, terms)
     for each, sum_before in crossing:
         is_own = each.position == fact.position
-        alone = replace(each, follows=True, triggers=(shift.key,), given=())
-        sum_after = sum_before if is_own else sum_before - shift.delta_micros
-        before = crossed.grants(alone, sum_before)
-        after = crossed.grants(edited(alone, edit) if is_own else alone, sum_after)
+        before = crossed.grants(each, sum_before)
+        after = (
+            crossed.grants(edited(each, edit), sum_before)
+            if is_own
+            else crossed.grants(each, sum_before - shift.delta_micros)
+        )
         if before != after:
             differing.append((each.position, before, after))
     return differing
@@ -207,7 +209,7 @@ class _Crossed:
         self._known: dict[tuple[int, tuple[BoostKey, ...], int], tuple[Grant, ...]] = {}
 
     def grants(self, fact: Fact, sum_micros: int) -> tuple[Grant, ...]:
-        """What it gives with a fact, before which the sum was this."""
+        """What it gives with a fact, before which the sum was this. What else is given with the fact is not asked."""
         every = self._shift.every_micros
         count = sum_micros // every
         times = (sum_micros + fact.contribution_micros) // every - count
@@ -218,12 +220,10 @@ class _Crossed:
             timeline = Timeline(sum_micros, sum_micros, count, count, every, fractional=True)
             points = Points(greeted=True, timelines={self._shift.key: timeline})
             systems = frozenset({self._shift.key.points_system})
-            self._known[name] = stepped(points, fact, self._terms(fact.terms), systems)[1]
+            alone = replace(fact, follows=True, triggers=(self._shift.key,), given=())
+            self._known[name] = stepped(points, alone, self._terms(fact.terms), systems)[1]
         return tuple(
-            grant
-            if grant.due.owner is fact.instant
-            else replace(grant, due=replace(grant.due, owner=fact.instant))
-            for grant in self._known[name]
+            [replace(grant, due=replace(grant.due, owner=fact.instant)) for grant in self._known[name]]
         )
 
 
