@@ -115,10 +115,10 @@ def wanted(
             seats.setdefault((user.user_id, (seat.board, seat.run_start)), seat)
         if not user.version:
             continue
-        for board, run, _ in places:
-            if (board.key, run.start) not in user.held and not state_of(board, run, runs, grace).is_closed(
-                command.entry.now
-            ):
+        # What one void moves of points can be thousands of facts, of few runs.
+        of_runs = {(board.key, run.start): (board, run) for board, run, _ in places}
+        for key, (board, run) in of_runs.items():
+            if key not in user.held and not state_of(board, run, runs, grace).is_closed(command.entry.now):
                 histories[History(user.user_id, board.key, board.source, run)] = None
         # Also of dates that lie in no run, as before a board's first: they are kept all the same.
         for fact in command.facts:
@@ -230,17 +230,16 @@ def newest_wanted(
         user = users[command.entry.user.user_id]
         resolved = resolve(boards, user, command)
         users[user.user_id] = resolved.user
-        for replaced in resolved.replaced:
-            for board, run, fact in touched(boards, user.user_id, (replaced.after,)):
-                held = user.held.get((board.key, run.start))
-                if held and board.rule.adds and takes_newest(held.score, resolved, board, run):
-                    recalled = resolved.user.recalled
-                    known = (*recalled.awards.values(), *recalled.events.values())
-                    besides = {
-                        (other.local_date, other.entry_id) for other in known if other.source == fact.source
-                    }
-                    of = (user.user_id, (board.key, run.start))
-                    found[of] = Newest(
-                        user.user_id, board.key, fact.source, run, board.schedule.window, frozenset(besides)
-                    )
+        places = touched(boards, user.user_id, (replaced.after for replaced in resolved.replaced))
+        for key, (board, run) in {(board.key, run.start): (board, run) for board, run, _ in places}.items():
+            held = user.held.get(key)
+            if held and board.rule.adds and takes_newest(held.score, resolved, board, run):
+                recalled = resolved.user.recalled
+                known = (*recalled.awards.values(), *recalled.events.values())
+                besides = {
+                    (other.local_date, other.entry_id) for other in known if other.source == board.source
+                }
+                found[user.user_id, key] = Newest(
+                    user.user_id, board.key, board.source, run, board.schedule.window, frozenset(besides)
+                )
     return list(found.values())
