@@ -22,7 +22,7 @@ FACTS: Final = """
     SELECT entry_id, position, coalesce(occur_time, apply_time) AS occur_time,
            coalesce(local_date, (apply_time AT TIME ZONE 'UTC')::date) AS local_date,
            coalesce(metric, '') AS metric, coalesce(value_micros, 0) AS value_micros,
-           coalesce(version, 0) AS version, counted, grounds, late IS TRUE AS late, state = 1 AS live
+           coalesce(version, 0) AS version, counted, grounds, late IS TRUE AS late, state = 1 AS live, undone_count
       FROM request_log
      WHERE entry_id = ANY($1::uuid[])
        AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]

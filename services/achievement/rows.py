@@ -132,6 +132,7 @@ def fact_of(row: asyncpg.Record) -> Fact:
         tuple(row["grounds"] or ()),
         row["late"],
         row["live"],
+        row.get("undone_count"),
     )
 
 

@@ -59,7 +59,8 @@ CREATE TABLE request_log (
     occur_time     timestamptz,
     local_date     date,
     version        bigint,                 -- as of which the contribution holds, where it can be revised
-    late           boolean                 -- an event of the metric with a later time had come before
+    late           boolean,                -- an event of the metric with a later time had come before
+    undone_count   bigint                  -- how many entries of the user had come when it was undone
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX request_log_facts ON request_log (user_id, metric, occur_time, entry_id)
     WHERE metric IS NOT NULL OR grounds IS NOT NULL;

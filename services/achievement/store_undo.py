@@ -54,6 +54,7 @@ NEXT_CALL: Final = """
      LIMIT 1
 """
 TOUCH_USER: Final = "UPDATE users SET version = version + 1 WHERE user_id = $1"
+SET_UNDONE: Final = "UPDATE request_log SET undone_count = $2 WHERE entry_id = $1"
 SET_TOTAL: Final = """
     UPDATE sources
        SET highest = $3, sum_micros = $4, negative_count = $5
@@ -165,6 +166,7 @@ class UndoStore:
             sums = state.totals[fact.metric].sums
             row = (sums.peak_micros, sums.sum_micros, sums.negative_count)
             await self._connection.execute(SET_TOTAL, user_id, fact.metric, *row)
+            await self._connection.execute(SET_UNDONE, fact.entry_id, state.entry_count)
         if fact.metric and fact.counted:
             derived = state.accumulators
             sums_rows = [rows.accumulator_row(user_id, key, derived[key]) for key in sorted(fact.counted)]

@@ -268,6 +268,8 @@ class Fact(Struct, frozen=True):
     """An event of the metric with a later time had arrived before."""
     live: bool = True
     """It was not undone."""
+    undone_count: int | None = None
+    """How many entries of the user had come when it was undone; None: it was not, or before this was remembered."""
 
     @property
     def key(self) -> Key:

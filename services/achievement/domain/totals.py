@@ -297,6 +297,10 @@ class _Undone(Struct, frozen=True):
     """It came before facts said of which metric they are. Its contribution is in the sums until now, as are those of
     others of then, of which no more is known.
     """
+    is_next: bool
+    """Nothing came between the undoing and this. What comes between contributes by what the ledger says, in which the
+    undone event may still be, or may have gone; only now all fits again.
+    """
 
     @property
     def only_less(self) -> bool:
@@ -313,7 +317,12 @@ class _Undone(Struct, frozen=True):
         """Whether an event reaches the threshold with its own value or not at all: then nothing hangs on this one but
         what it owns.
         """
-        return self.metric.one_value and not achievement.event_filters and not achievement.is_selective
+        return (
+            self.metric.one_value
+            and self.is_next
+            and not achievement.event_filters
+            and not achievement.is_selective
+        )
 
     def bears_on_sum(self, achievement: Achievement) -> bool:
         """Whether what counts for it is, or was, different."""
@@ -346,7 +355,8 @@ def corrected(
             return outcome
         fact = replace(fact, metric=metric.metric, occur_time=entry.occur_time)
         outcome = replace(outcome, state=without(outcome.state, fact))
-    undone = _Undone(entry, metric, fact, outcome.revised, past, is_old)
+    is_next = fact.undone_count == state.entry_count - 1
+    undone = _Undone(entry, metric, fact, outcome.revised, past, is_old, is_next)
     for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
         if undone.bears_on_sum(achievement):
             held = outcome.state.last_number(achievement)
@@ -374,7 +384,7 @@ def _without(
     elif not undone.bears_on(live, target, sums.sum_micros):
         return state, ()
     grant = None
-    if not (undone.decides_alone(achievement) and _is_too_high(target, state, undone.metric)):
+    if not (undone.decides_alone(achievement) and undone.metric.peak_micros < target):
         grant = _granted_without(achievement, live, target, sums, undone)
     entry = undone.entry
     changes = passed_on(entry.user.user_id, str(entry.entry_id), achievement, live, target, grant)
@@ -382,12 +392,6 @@ def _without(
     if not changes and live is not None and grant is not None:
         completions = {**completions, achievement.place: replace(live, cause=grant.cause)}
     return replace(state, completions=completions), changes
-
-
-def _is_too_high(target: int, state: UserState, metric: MetricFact) -> bool:
-    """Whether the ledger knows that the other events never reached it; nothing has come that it did not know."""
-    known = state.sources.get(SourceKey(SourceKind.METRIC, metric.metric))
-    return metric.peak_micros < target and known is not None and known.version <= metric.total_version
 
 
 def _granted_without(

@@ -42,7 +42,7 @@ from tests.service.achievement.messages import (
     event,
     streak,
 )
-from tests.service.achievement.steps import define
+from tests.service.achievement.steps import define, held
 
 IS_MERGED = {"state": "merged"}
 ENTRY = entry_id("e1")
@@ -131,6 +131,39 @@ async def test_a_late_event_that_reaches_nothing_costs_no_more(service: Service)
     await handlers.apply_entries(_work(event("later", 1, version=3, total=10, minutes=-30)))
     await pool.close()
     assert statements[2:] == [store.LOAD, past.FIRST_LATE, past.SPAN, store.SAVE]
+
+
+@pytest.mark.parametrize("between", [False, True])
+async def test_the_undoing_of_a_result_reads_others_only_where_one_came_before_its_correction(
+    service: Service, between: bool
+) -> None:
+    await define(service, "ten", metric=by_metric(10))
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    handlers = _handlers(pool)
+    results = [_best(1, 4, 4), _best(2, 12, 8), _best(3, 15, 3)]
+    await handlers.apply_entries(_work(*results[: 2 if between else 3]))
+    await handlers.revert_entries([Reversal(entry_id(1), "alice", NOON)])
+    if between:
+        await handlers.apply_entries(_work(results[2]))
+    told = correction("correction", version=4, total=15, of=1)
+    told.entry.correction.metric.revisable = told.entry.correction.metric.one_value = True
+    told.entry.correction.metric.revisions.add(entry_id=str(entry_id(2)), contribution_micros=12_000_000)
+    statements: list[str] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda record: statements.append(record.query))
+    await handlers.apply_entries(_work(participants.command(told.entry)))
+    await all_told()
+    await pool.close()
+    assert (past.SPAN in statements) == between
+    assert await held(service) == {"ten"}
+
+
+def _best(version: int, value: int, contribution: int) -> participant_pb.Command:
+    """An event of a metric that is the greatest of its values."""
+    told = event(version, value, version=version, total=value)
+    fact = told.entry.metric_event
+    fact.revisable, fact.contribution_micros = True, contribution * 1_000_000
+    return participants.command(told.entry)
 
 
 async def test_an_undoing_after_all_that_is_held_reads_no_facts_of_others(service: Service) -> None:

@@ -208,7 +208,7 @@ class Player:
 
     def revert(self, command: Command) -> tuple[Change, ...]:
         undone = self.facts[command.entry.entry_id]
-        self.facts[undone.entry_id] = replace(undone, live=False)
+        self.facts[undone.entry_id] = replace(undone, live=False, undone_count=self.state.entry_count)
         calls: dict[str, Fact] = {}
         known: dict[UUID, Fact | None] = dict(self.facts)
         for counted in self.live:

@@ -384,6 +384,18 @@ def test_what_no_other_result_reaches_goes_and_none_is_looked_at() -> None:
     assert revoked(decided_from_what_is_at_hand(alice, told).changes) == ["centurion"]
 
 
+def test_a_result_that_came_between_an_undoing_and_its_correction_earns_what_its_value_reaches() -> None:
+    """What it contributed by the ledger, which had the undone one until the correction, did not reach it."""
+    alice = player(achievement(threshold=120))
+    first = last_value(1, -60, 100, 100)
+    alice.apply(first)
+    alice.revert(first)
+    alice.apply(last_value(2, -30, 150, 50))
+    assert alice.held == set()
+    alice.apply(best_without(3, first, 150, (2, 150)))
+    assert owners(alice) == {"centurion": -30}
+
+
 def test_what_the_others_reach_is_looked_up_where_results_came_that_the_correction_did_not_know() -> None:
     alice = player(achievement(threshold=100))
     best = last_value(2, -30, 130, 40)
