@@ -45,6 +45,7 @@ SPAN: Final = """
            counted, grounds, late IS TRUE AS late, true AS live
       FROM request_log
      WHERE user_id = $1 AND metric = $2 AND (occur_time, entry_id) >= ($3::timestamptz, $4::uuid) AND state = 1
+       AND (value_micros <> 0 OR NOT $6::boolean)
      ORDER BY occur_time, entry_id
      LIMIT $5
 """
@@ -81,11 +82,11 @@ class PastStore:
         known = spans.get(start)
         if known is None:
             size = FIRST_CHUNK
-            facts = await self._chunk(user_id, start.metric, await self._first(user_id, start), size)
+            facts = await self._chunk(user_id, start, await self._first(user_id, start), size)
         else:
             # The last one comes again.
             size = len(known.facts) * (1 + GROWTH)
-            more = await self._chunk(user_id, start.metric, known.facts[-1].key, size - len(known.facts) + 1)
+            more = await self._chunk(user_id, start, known.facts[-1].key, size - len(known.facts) + 1)
             facts = [*known.facts, *more[1:]]
         if len(facts) < size:
             return Span(tuple(facts), complete=True)
@@ -115,5 +116,6 @@ class PastStore:
         row = await self._pool.fetchrow(FIRST_LATE, user_id, start.metric, start.position)
         return min(start.key, Key(*row)) if row is not None else start.key
 
-    async def _chunk(self, user_id: str, metric: str, first: Key, size: int) -> list[Fact]:
-        return [fact_of(row) for row in await self._pool.fetch(SPAN, user_id, metric, *first, size)]
+    async def _chunk(self, user_id: str, start: Start, first: Key, size: int) -> list[Fact]:
+        asked = (user_id, start.metric, *first, size, start.changing)
+        return [fact_of(row) for row in await self._pool.fetch(SPAN, *asked)]

@@ -17,6 +17,8 @@ class Start(NamedTuple):
     metric: str
     position: int
     key: Key | None
+    changing: bool = False
+    """Only facts that contribute something."""
 
 
 class Span(Struct, frozen=True):

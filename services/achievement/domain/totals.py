@@ -264,12 +264,16 @@ def _span(arrival: _Arrival, start: Start) -> Span:
 
 
 def _up_to_date(past: Past, start: Start, revised: Iterable[Fact]) -> Span | None:
-    """The span with what was revised just now."""
+    """The span with what was revised just now; also what contributes something only since then."""
     span = past.spans.get(start)
     if span is None:
         return None
     newest = {fact.entry_id: fact for fact in revised}
     facts = tuple(newest.pop(fact.entry_id, fact) for fact in span.facts)
+    if start.changing:
+        more = [fact for fact in newest.values() if span.complete or fact.key < facts[-1].key]
+        facts = tuple(sorted([*facts, *more], key=lambda fact: fact.key))
+        newest = {fact.entry_id: fact for fact in newest.values() if fact not in more}
     rest = span.rest
     for left in newest.values():
         was = past.facts[left.entry_id]
@@ -401,6 +405,9 @@ def _granted_without(
         return _granted_as_they_came(achievement, target, sums, undone)
     since = live.cause if live is not None and undone.only_less else undone.since
     start = _start_of(achievement, sums, undone, since)
+    if undone.metric.revisable and not achievement.is_selective:
+        # What contributes nothing changes no sum, and where anyone can earn it, it is not earned with that.
+        start = start._replace(changing=True)
     span = _up_to_date(undone.past, start, undone.revised)
     return refold(achievement, target, sums.sum_micros, start, span, revisable=undone.metric.revisable)
 

@@ -55,7 +55,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "an achievement's history": (history.OF_ACHIEVEMENT, ("ten", 0, NOON, NOON, NOON, ENTRY, 3, 51)),
     "revisions": (past.REVISIONS, (["alice"], [ENTRY])),
     "the first late one": (past.FIRST_LATE, ("alice", "commits", 1)),
-    "a span": (past.SPAN, ("alice", "commits", NOON, ENTRY, 256)),
+    "a span": (past.SPAN, ("alice", "commits", NOON, ENTRY, 256, False)),
     "candidates of a metric": (store_backfill.BY_SOURCE, (["alice"], "commits", 1, 10, "ten", False)),
     "candidates of a composite": (store_backfill.BY_PREREQUISITES, (["alice"], ["ten"], "top", 1)),
     "the next candidates of a metric": (

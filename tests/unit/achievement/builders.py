@@ -254,6 +254,8 @@ class Player:
             late = [counted.key for counted in facts if counted.late and counted.position >= start.position]
             first = min([start.key, *late])
             facts = [counted for counted in facts if counted.key >= first]
+        if start.changing:
+            facts = [counted for counted in facts if counted.value_micros]
         read, left = facts[: known + self.chunk], facts[known + self.chunk :]
         rest = {"": sum(counted.value_micros for counted in left)}
         for counted in left:

@@ -409,6 +409,17 @@ def test_what_the_others_reach_is_looked_up_where_results_came_that_the_correcti
     assert owners(alice) == {"centurion": -1}
 
 
+def test_who_owns_it_instead_is_looked_for_among_the_results_that_beat_others() -> None:
+    """However many others there were meanwhile."""
+    alice = player(achievement(threshold=100))
+    best = last_value(1, -60, 130, 130)
+    others = [last_value(number, number - 60, 90, 0) for number in range(2, 50)]
+    alice.apply(best, *others, last_value(50, -1, 140, 10))
+    alice.void(best, best_without(51, best, 140, (2, 90), (50, 50)))
+    assert owners(alice) == {"centurion": -1}
+    assert len(alice.asked) == 1
+
+
 def test_a_call_for_an_achievement_by_metric_is_refused() -> None:
     decision = player(achievement()).apply(call("c1", "centurion"))
     assert decision.refusal is not None
