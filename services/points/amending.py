@@ -56,7 +56,8 @@ async def apply_amending(
     if amends(command):
         revised = await history.newer(metric) if metric is not None and metric.revisions else {}
         amended = await _amendment(history, catalogue, state, command, revised)
-        state, written = await refold(history, catalogue, state, amended.edits, command.entry.entry_id)
+        entry_id, zone = command.entry.entry_id, command.entry.user.time_zone
+        state, written = await refold(history, catalogue, state, amended.edits, entry_id, zone)
         if metric is not None and revised:
             await history.revise(revised, metric.total_version)
     keys = late(catalogue, state, command)

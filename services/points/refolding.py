@@ -100,10 +100,11 @@ async def refold(
     state: UserState,
     edits: Mapping[int, Edit],
     cause_entry_id: UUID,
+    zone: str | None = None,
 ) -> tuple[UserState, tuple[Change, ...]]:
     """The user's points with these facts changed, and what changed; the ledger's rows are written.
 
-    The facts themselves are the caller's to change.
+    The facts themselves are the caller's to change. `zone`: where the user is, if that is told.
     """
     if not edits:
         return state, ()
@@ -121,7 +122,7 @@ async def refold(
         change.points_system for change in changes if history.dependence(change.points_system).expires
     }
     if expiring:
-        state = set_by(state, await history.lots(), sorted(expiring))
+        state = set_by(state, await history.lots(), sorted(expiring), zone)
     systems = retaken(changes)
     if not systems:
         return state, changes

@@ -141,10 +141,13 @@ def sooner(
     return found
 
 
-def set_by(state: UserState, lots: Lots, systems: Iterable[str]) -> UserState:
-    """The state after awards have changed: what is left by now of dates that are over, or sooner, expires first."""
+def set_by(state: UserState, lots: Lots, systems: Iterable[str], zone: str | None) -> UserState:
+    """The state after awards have changed: what is left by now of dates that are over, or sooner, expires first.
+
+    `zone`: where the user is, as far as it is told; else where the next entry, or another clock, says.
+    """
     clocks = dict(state.clocks)
-    zone = next((clock.zone for clock in clocks.values()), "UTC")
+    zone = zone or next((clock.zone for clock in clocks.values()), "UTC")
     for system in systems:
         key = TriggerKey(system, EXPIRED)
         known, day = clocks.get(key), first_left(lots, system)

@@ -1,18 +1,22 @@
 """What a correction gives counts where it would have arrived: under the balance, the level and the limits of then."""
 
 from collections import Counter
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from msgspec.structs import replace
 
 from services.points.domain.definitions import (
+    EXPIRED,
     AchievementCause,
+    Expiry,
     Level,
     MetricCause,
     PointsSystem,
     StreakCause,
     Trigger,
+    TriggerKey,
 )
 from services.points.domain.facts import AchievementChange, Arrival, Command, CompletionCause, StreakChange
 from shared.entries import EntryKind
@@ -149,3 +153,15 @@ def test_who_was_told_of_no_arrival_gives_it_with_the_event_that_it_belongs_to(s
     mine.user.applied(replace(corrected, achievement_changes=(gone, other)))
     twin.applied(twin.completed(twin.early), twin.much, twin.late)
     assert mine.earned == twin.earned
+
+
+def test_what_a_correction_gives_expires_with_the_midnight_of_where_the_user_is() -> None:
+    alice = User([PointsSystem("xp", TRIGGERS[1:], expiry=Expiry(after_days=10))])
+    early = alice.metric_event(UNIT)
+    alice.applied(early)
+    entry = alice.entry(EntryKind.CORRECTION)
+    entry = replace(entry, user=replace(entry.user, time_zone="Asia/Tokyo"))
+    completed = AchievementChange("badge", COMPLETION, True, instant(early.entry))
+    alice.applied(Command(entry, achievement_changes=(completed,)))
+    clock = alice.state.clocks[TriggerKey("xp", EXPIRED)]
+    assert (clock.day, clock.zone) == (early.entry.occur_time.date() + timedelta(days=10), "Asia/Tokyo")
