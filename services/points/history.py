@@ -34,7 +34,7 @@ from shared.postgres.request_log import State
 
 FACTS: Final = """
     SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms, boosts,
-           award_count
+           award_count, apply_time AS came
       FROM request_log
      WHERE user_id = $1 AND position IS NOT NULL AND position BETWEEN $2 AND $3
      ORDER BY position

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.days import UNKNOWN, Days, last_difference
 from services.points.domain.decisions import CountedFact, placed_among
-from services.points.domain.definitions import Catalogue, TriggerKey
+from services.points.domain.definitions import EXPIRED, Catalogue, TriggerKey
 from services.points.domain.dependence import Dependence
 from services.points.domain.edits import Difference, Edit, LiveAward, Names, edited
 from services.points.domain.facts import Fact, Identity
@@ -115,7 +115,7 @@ async def refold(
     if not edits:
         return state, ()
     planned = plan(state, facts, edits, history.terms)
-    state, drafts = await _drafts(history, state, facts, edits, planned, subject)
+    state, drafts = await _drafts(history, state, facts, edits, planned, subject, zone)
     state, changes = write(catalogue, state, drafts, cause_entry_id)
     await history.write(changes)
     expiring = {
@@ -136,6 +136,7 @@ async def _drafts(
     edits: Mapping[int, Edit],
     planned: Plan,
     subject: Chunk,
+    zone: str | None,
 ) -> tuple[UserState, list[Draft]]:
     differing = apart(state, planned, facts, edits, history.terms, history.dependence)
     if differing is not None:
@@ -152,7 +153,7 @@ async def _drafts(
     whole = Plan(1, planned.systems, late=True)
     for attempt, settling in ((planned, True), (whole, True), (whole, False)):
         try:
-            return await _folded(history, state, edits, attempt, settling=settling)
+            return await _folded(history, state, edits, attempt, zone, settling=settling)
         except HistoryNeeded:
             continue
     raise AssertionError("the whole history decides everything")
@@ -182,9 +183,16 @@ async def _shifted(
 
 
 async def _folded(
-    history: History, state: UserState, edits: Mapping[int, Edit], planned: Plan, *, settling: bool
+    history: History,
+    state: UserState,
+    edits: Mapping[int, Edit],
+    planned: Plan,
+    zone: str | None,
+    *,
+    settling: bool,
 ) -> tuple[UserState, list[Draft]]:
     start = planned.start
+    zone = zone or next((clock.zone for key, clock in state.clocks.items() if key.trigger == EXPIRED), None)
     reaches = [history.dependence(key).day_reach for key in planned.systems]
     day_reach = max((reach for reach in reaches if reach is not None), default=None)
     days = UNKNOWN
@@ -211,7 +219,7 @@ async def _folded(
         chunk = await history.chunk(start, size)
         if planned.late and start > 1:
             pair = await _with_window(history, pair, chunk.facts, start)
-        pair, differing = go_on(pair, chunk.facts, edits, history.terms, planned, settling=settling)
+        pair, differing = go_on(pair, chunk.facts, edits, history.terms, planned, zone, settling=settling)
         drafts.extend(drafts_of(differing, chunk.awards))
         first = first or _first(chunk.facts, edits)
         if chunk.is_last:

@@ -143,7 +143,9 @@ def fact(row: Row) -> Fact:
     """The fact of a row of the log, without what was given with it. One that was undone is nothing by itself."""
     instant = Instant(row["entry_id"], row["occur_time"], row["local_date"])
     if row["state"] != State.APPLIED:
-        return Fact(row["position"], instant, row["terms"], follows=True, boosts=_boosts(row))
+        return Fact(
+            row["position"], instant, row["terms"], follows=True, boosts=_boosts(row), came=row.get("came")
+        )
     return Fact(
         position=row["position"],
         instant=instant,
@@ -152,6 +154,7 @@ def fact(row: Row) -> Fact:
         contribution_micros=row["contribution_micros"] or 0,
         triggers=tuple(map(trigger_key, row["triggers"] or ())),
         boosts=_boosts(row),
+        came=row.get("came"),
     )
 
 

@@ -90,14 +90,15 @@ DAYS: Final = """
       FROM unnest($1::text[], $2::date[], $3::bigint[]) AS asked (user_id, since, before)
 """
 
-# What each award came to, of systems of which something expires; what gives stands before what takes.
+# What each award came to, of systems of which something expires; what gives stands before what takes, and what expires
+# soonest first.
 LOTS: Final = """
     SELECT user_id, points_system, position, max(expire_date) AS expire_date, sum(amount)::bigint AS amount
       FROM awards
      WHERE user_id = ANY($1::text[]) AND position < $2
      GROUP BY user_id, points_system, trigger, position, entry_id, completion_id, period
     HAVING sum(amount) <> 0
-     ORDER BY position, sum(amount) < 0
+     ORDER BY position, sum(amount) < 0, max(expire_date)
 """
 
 # One statement is one transaction: the entries, their effects and the check that nobody was faster stand or fall

@@ -89,6 +89,8 @@ class Fact(Struct, frozen=True):
     """What streaks, achievements and the entry itself gave with it."""
     spent: Mapping[Identity, int] = field(default_factory=dict)
     """What its deductions took when it came, where it is known already: that stays spent."""
+    came: datetime | None = None
+    """When it arrived; None: that is not asked."""
 
 
 class PeriodChange(Struct, frozen=True):

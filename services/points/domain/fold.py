@@ -19,7 +19,8 @@ intervals and limits. These things are therefore decided like this:
   `min_balance`. It is given back when it is no longer due itself: its own entry is taken out, or its crossing goes to
   another event. It takes more than it took when it came where more of it is covered now; never more than is due. What
   is kept is the amount as of its arrival, so that facts can be taken out in any order with one result.
-* *What expires* is what is left then of awards whose last date is over (`lots`). That it is looked at is a fact.
+* *What expires* is what is left then of awards whose last date is over (`lots`). That it is looked at is a fact; where
+  a refold gives something otherwise, part of the first that came when it was over (`looks`).
 * *Refusing* is decided once, on arrival. A refused entry is no fact.
 """
 

@@ -52,9 +52,9 @@ def moved(lots: Lots, points_system: str, amounts: Iterable[tuple[int, date | No
 
 
 def granted(lots: Lots, points_system: str, grants: Iterable[Grant]) -> Lots:
-    """With what one fact granted."""
+    """With what one fact granted: what expires soonest pays first for what is owed."""
     amounts = [(grant.amount, grant.expire_date) for grant in grants if grant.amount]
-    amounts.sort(key=lambda one: one[0] < 0)
+    amounts.sort(key=lambda one: (one[0] < 0, one[1] or NEVER))
     return moved(lots, points_system, amounts) if amounts else lots
 
 

@@ -22,6 +22,7 @@ from services.points.domain.facts import Fact
 from services.points.domain.fold import Points, step
 from services.points.domain.ledger import Draft
 from services.points.domain.limits import Grant, InsufficientPoints
+from services.points.domain.looks import looked_at
 from services.points.domain.lots import Lots
 from services.points.domain.state import UserState
 
@@ -107,15 +108,27 @@ def begin(
 
 
 def go_on(
-    pair: Pair, facts: Sequence[Fact], edits: Mapping[int, Edit], terms: Terms, plan: Plan, *, settling: bool
+    pair: Pair,
+    facts: Sequence[Fact],
+    edits: Mapping[int, Edit],
+    terms: Terms,
+    plan: Plan,
+    zone: str | None = None,
+    *,
+    settling: bool,
 ) -> tuple[Pair, list[Difference]]:
-    """The fold over more facts, both ways, and where their awards differ. Raises `HistoryNeeded`."""
+    """The fold over more facts, both ways, and where their awards differ. `zone`: of the user, if that is told.
+
+    Raises `HistoryNeeded`.
+    """
     before, after = pair.before, pair.after
     differing = []
     oldest_to_come = _oldest_to_come(facts)
     for index, fact in enumerate(facts):
         catalogue = terms(fact.terms)
         changed = edited(fact, edits[fact.position]) if fact.position in edits else fact
+        if before is not after:
+            changed = looked_at(before, after, changed, plan.systems, zone)
         first = stepped(before, fact, catalogue, plan.systems)
         same = before is after and changed is fact
         second = first if same else stepped(after, changed, catalogue, plan.systems)

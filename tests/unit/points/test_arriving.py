@@ -21,7 +21,7 @@ from services.points.domain.definitions import (
 from services.points.domain.facts import AchievementChange, Arrival, Command, CompletionCause, StreakChange
 from shared.entries import EntryKind
 from shared.ids import derived_id
-from tests.unit.points.user import UNIT, User, instant, period
+from tests.unit.points.user import START, UNIT, User, instant, period
 
 TRIGGERS = (
     Trigger("steps", 10, MetricCause("commits", UNIT)),
@@ -36,6 +36,8 @@ SYSTEMS = {
     "a daily cap": PointsSystem("xp", TRIGGERS, daily_cap=75),
     "nothing": PointsSystem("xp", TRIGGERS),
 }
+DAY = 24 * 60
+"""Minutes."""
 COMPLETION = derived_id("completion", "badge")
 LONGER = (period(1, None, 1), period(2, 1, 2))
 
@@ -48,17 +50,18 @@ def system(request: pytest.FixtureRequest) -> PointsSystem:
 class Played:
     """A user to whom an event came early, then one that is undone, much else, and another late one."""
 
-    def __init__(self, system: PointsSystem, *, with_undone: bool) -> None:
+    def __init__(self, system: PointsSystem, *, with_undone: bool, late: str = "commits") -> None:
         self.user = User([system])
         self.names: dict[UUID, str] = {}
-        self.early = self._event("early", 1, 30)
-        self.undone = self._event("undone", 1, 10)
-        self.much = self._event("much", 5, 40)
-        self.late = self._event("late", 1, 20)
+        self.early = self.event("early", 1, 30)
+        self.undone = self.event("undone", 1, 10, metric=late)
+        self.much = self.event("much", 5, 40)
+        self.late = self.event("late", 1, 20, metric=late)
         self.with_undone = with_undone
 
-    def _event(self, name: str, value: int, at: float) -> Command:
-        command = self.user.metric_event(value * UNIT, at=at)
+    def event(self, name: str, value: int, at: float, *, metric: str = "commits") -> Command:
+        """Of so many minutes after the start."""
+        command = self.user.metric_event(value * UNIT, at=at, metric=metric)
         self.names[command.entry.entry_id] = name
         return command
 
@@ -165,3 +168,31 @@ def test_what_a_correction_gives_expires_with_the_midnight_of_where_the_user_is(
     alice.applied(Command(entry, achievement_changes=(completed,)))
     clock = alice.state.clocks[TriggerKey("xp", EXPIRED)]
     assert (clock.day, clock.zone) == (early.entry.occur_time.date() + timedelta(days=10), "Asia/Tokyo")
+
+
+def test_what_is_over_by_the_next_arrival_expires_there_and_pays_for_nothing_that_came_after() -> None:
+    cost = Trigger("cost", -7, MetricCause("fun", UNIT))
+    system = PointsSystem(
+        "xp", (*TRIGGERS, cost), min_balance=-100, expiry=Expiry(on_date=START.date() + timedelta(days=1))
+    )
+    balances = []
+    for with_undone in (True, False):
+        one = Played(system, with_undone=with_undone, late="others")
+        fresh = one.event("fresh", 5, 2 * DAY)
+        fun = one.event("fun", 1, 3 * DAY, metric="fun")
+        for command in (one.early, one.undone, fresh, one.late, fun):
+            if one.with_undone or command is not one.undone:
+                brings = one.undone if one.with_undone else one.late
+                entry = replace(command.entry, now=START + timedelta(days=5, minutes=one.user.count))
+                one.user.count += 1
+                command = replace(command, entry=entry)
+                one.user.pass_time(entry.now)
+                one.user.applied(
+                    one.completed(command) if entry.entry_id == brings.entry.entry_id else command
+                )
+        if one.with_undone:
+            moved = CompletionCause(COMPLETION, one.late.entry.entry_id)
+            one.user.applied(replace(one.correction(), completion_causes=(moved,)))
+        one.user.pass_time(START + timedelta(days=6))
+        balances.append(one.user.balance)
+    assert balances == [50 - 7, 50 - 7]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import permutations
+from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,9 +12,11 @@ from msgspec.structs import replace
 
 from services.points.domain.audit import wrong_awards
 from services.points.domain.decisions import Applied
-from services.points.domain.definitions import Expiry, MetricCause, PointsSystem, Trigger
-from services.points.domain.facts import Command
-from services.points.domain.lots import Lots, expired, moved
+from services.points.domain.definitions import Expiry, MetricCause, PointsSystem, Trigger, TriggerKey
+from services.points.domain.facts import Command, Due, Instant
+from services.points.domain.limits import Grant
+from services.points.domain.lots import NEVER, Lots, expired, granted, moved
+from services.points.domain.multipliers import Product
 from services.points.domain.refold import folded
 from shared.entries import EntryKind, PointsGift, PointsSpend
 from tests.unit.points.user import START, UNIT, User
@@ -56,6 +60,19 @@ def test_what_expires_soonest_is_spent_first_and_what_never_expires_last() -> No
     lots = moved(lots, "xp", [(-20, None)])
     assert (lots.left["xp"][july], lots.owed["xp"]) == (0, 5)
     assert moved(lots, "xp", [(12, july)]).left["xp"][july] == 7
+
+
+def test_of_what_comes_together_what_expires_soonest_pays_for_what_is_owed() -> None:
+    june = date(2025, 6, 1)
+    owing = moved(Lots(), "xp", [(-7, None)])
+    key, owner = TriggerKey("xp", "any"), Instant(UUID(int=1), START, TODAY)
+    grants = [
+        Grant(Due(key, owner, 1, amount), Product(amount), amount, end)
+        for amount, end in ((23, None), (5, june), (-3, None))
+    ]
+    for order in permutations(grants):
+        lots = granted(owing, "xp", order)
+        assert (expired(lots, "xp", june), lots.left["xp"][NEVER]) == (0, 18)
 
 
 def test_what_is_left_is_gone_with_the_midnight_and_a_level_with_it() -> None:

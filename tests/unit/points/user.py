@@ -157,15 +157,16 @@ class Past:
     async def lots(self, before: int | None = None) -> Lots:
         self.asked.append("lots")
         lots = Lots()
-        live = sorted(self.live_awards().items(), key=lambda one: (one[0][0], one[1].amount < 0))
-        for (position, identity), award in live:
-            if (before is None or position < before) and award.amount:
-                ends = [
-                    row.expire_date
-                    for row in self.ledger
-                    if (row.position, row.identity) == (position, identity) and row.expire_date is not None
-                ]
-                lots = moved(lots, identity.key.points_system, [(award.amount, max(ends, default=None))])
+        ends: dict[tuple[int, Identity], date] = {}
+        for row in self.ledger:
+            if row.expire_date is not None:
+                name = (row.position, row.identity)
+                ends[name] = max(row.expire_date, ends.get(name, row.expire_date))
+        live = [(*one, ends.get(one[0])) for one in self.live_awards().items() if one[1].amount]
+        live.sort(key=lambda one: (one[0][0], one[1].amount < 0, one[2] or date.max))
+        for (position, identity), award, end in live:
+            if before is None or position < before:
+                lots = moved(lots, identity.key.points_system, [(award.amount, end)])
         return lots
 
     async def arrives_before(self, day: date, position: int) -> bool:
@@ -383,7 +384,7 @@ class User:
             return decided
         del self.past.ledger[written:]
         self._keep(decided.state, decided.changes)
-        self.past.facts[decided.fact.position] = decided.fact
+        self.past.facts[decided.fact.position] = replace(decided.fact, came=command.entry.now)
         self.past.versions[entry_id] = metric.total_version if metric else 0
         return decided
 
@@ -414,7 +415,7 @@ class User:
         for one in came:
             assert one.fact.instant.entry_id not in known
             known.add(one.fact.instant.entry_id)
-            self.past.facts[one.fact.position] = one.fact
+            self.past.facts[one.fact.position] = replace(one.fact, came=at)
         self._keep(state, [change for one in came for change in one.changes])
 
     def points(self, points_system: str = "xp") -> Account:
