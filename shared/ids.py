@@ -5,6 +5,7 @@ Identifiers that are drawn are in `shared.random_ids`.
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 _VARIANT = 0b10 << 62
@@ -45,9 +46,7 @@ class DerivedIds:
 
     def id(self, *parts: str) -> uuid.UUID:
         """The id that the first parts and these name."""
-        sha = self._begun.copy()
-        sha.update(b"".join([_with_length(part.encode()) for part in parts]))
-        number = int.from_bytes(sha.digest()[:16])
+        number = int.from_bytes(_gone_on(self._begun, parts).digest()[:16])
         return _version_8(number >> 80, number)
 
 
@@ -63,9 +62,7 @@ class NamesBeside:
 
     def text(self, *parts: str) -> str:
         """The id that these parts name."""
-        sha = self._begun.copy()
-        sha.update(b"".join([_with_length(part.encode()) for part in parts]))
-        name = sha.hexdigest()
+        name = _gone_on(self._begun, parts).hexdigest()
         variant = _VARIANT_DIGITS[name[16]]
         return f"{self._beginning}{name[13:16]}-{variant}{name[17:20]}-{name[20:32]}"
 
@@ -74,6 +71,13 @@ def _version_8(milliseconds: int, number: int) -> uuid.UUID:
     """The UUID that begins with these 48 bits and goes on with the last 74 of a number."""
     low = (number >> 64 & _LOW_12_BITS) << 64 | number & _LOW_62_BITS
     return uuid.UUID(int=milliseconds << 80 | _VERSION_8 | _VARIANT | low)
+
+
+def _gone_on(begun: "hashlib._Hash", parts: Sequence[str]) -> "hashlib._Hash":
+    """What has been begun to be hashed, with these parts."""
+    sha = begun.copy()
+    sha.update(b"".join([_with_length(part.encode()) for part in parts]))
+    return sha
 
 
 def digest(*parts: str | bytes) -> bytes:

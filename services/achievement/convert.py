@@ -37,6 +37,7 @@ from shared.rpc.convert import (
     date_field,
     date_to_proto,
     instant_field,
+    optional_uuid_field,
     set_date,
     set_timestamp,
     to_timestamp,
@@ -110,7 +111,7 @@ def _granted(
     found: dict[int, FirstGrant] = {}
     for index, message in enumerate(messages):
         where = f"{path}[{index}]"
-        told = uuid_field(message.entry_id, f"{where}.entry_id", violations) if message.entry_id else None
+        told = optional_uuid_field(message.entry_id, f"{where}.entry_id", violations)
         for length, reach in _first_reaches(message, where, violations):
             if reach is not None:
                 found.setdefault(length, FirstGrant(reach, told))

@@ -37,7 +37,7 @@ from shared.errors import (
 from shared.pages import read_page
 from shared.postgres.pool import Connection, Pool
 from shared.random_ids import new_id
-from shared.rpc.convert import instant_field, uuid_field
+from shared.rpc.convert import instant_field, optional_uuid_field, uuid_field
 
 _SECRET_BYTES: Final = 32
 
@@ -179,7 +179,7 @@ class EndpointHandlers(KeyedHandlers[webhook_pb2.WebhookEndpoint]):
     ) -> tuple[list[webhook_pb2.WebhookAttempt], str]:
         """A page of attempts, newest first, and the token of the next one. Raises `NotFound`."""
         violations = Violations()
-        event_id = uuid_field(request.event_id, "event_id", violations) if request.event_id else None
+        event_id = optional_uuid_field(request.event_id, "event_id", violations)
         violations.raise_if_any()
         row = await self._endpoints.get(request.key)
         if row is None:

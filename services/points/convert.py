@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Final, Literal
-from uuid import UUID
 
 from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
@@ -36,6 +35,7 @@ from shared.rpc.convert import (
     check_user_id,
     date_from_proto,
     instant_field,
+    optional_uuid_field,
     set_date,
     set_timestamp,
     to_timestamp,
@@ -108,7 +108,7 @@ def _arrivals(
     return tuple(
         Arrival(
             _period_changes(message, f"{path}[{index}]", violations),
-            _optional_uuid(message.entry_id, f"{path}[{index}].entry_id", violations),
+            optional_uuid_field(message.entry_id, f"{path}[{index}].entry_id", violations),
         )
         for index, message in enumerate(messages)
     )
@@ -176,7 +176,7 @@ def _achievement_changes(
         if completion_id is not None:
             completed = message.kind == achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED
             owner = _instant(message, "complete_time", where, violations) if message.entry_id else own
-            cause_id = _optional_uuid(message.cause_entry_id, f"{where}.cause_entry_id", violations)
+            cause_id = optional_uuid_field(message.cause_entry_id, f"{where}.cause_entry_id", violations)
             if owner is not None:
                 changes.append(
                     AchievementChange(message.achievement, completion_id, completed, owner, cause_id)
@@ -194,10 +194,6 @@ def _completion_causes(
         if completion_id is not None and cause_id is not None:
             causes.append(CompletionCause(completion_id, cause_id))
     return tuple(causes)
-
-
-def _optional_uuid(text: str, path: str, violations: Violations) -> UUID | None:
-    return uuid_field(text, path, violations) if text else None
 
 
 def _instant(

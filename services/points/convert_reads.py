@@ -30,7 +30,7 @@ from shared.rpc.convert import (
     date_from_proto,
     date_to_proto,
     instant_field,
-    uuid_field,
+    optional_uuid_field,
 )
 from shared.rpc.error_messages import error_message
 
@@ -193,7 +193,7 @@ def award_filter(request: pb.ListAwardsRequest) -> AwardFilter:
         check_key(request.trigger, "trigger", violations)
     if request.trigger and not request.points_system:
         violations.add("points_system", "is required with trigger")
-    entry_id = uuid_field(request.entry_id, "entry_id", violations) if request.entry_id else None
+    entry_id = optional_uuid_field(request.entry_id, "entry_id", violations)
     start, end = (
         instant_field(request, field, "", violations) if request.HasField(field) else None
         for field in ("start_time", "end_time")

@@ -178,6 +178,11 @@ def uuid_field(value: str, path: str, violations: Violations) -> UUID | None:
     return found
 
 
+def optional_uuid_field(value: str, path: str, violations: Violations) -> UUID | None:
+    """The same of a field that may be empty: then None."""
+    return uuid_field(value, path, violations) if value else None
+
+
 def like_rows(made: UUID) -> UUID:
     """The same id as rows have it: compared, hashed, printed and written to the database in C."""
     found: UUID = pgproto.UUID(made.bytes)

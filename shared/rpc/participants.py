@@ -23,7 +23,13 @@ from shared.postgres import healing, maintenance
 from shared.postgres.feed import Feed, FollowedFeed
 from shared.postgres.pool import Pool
 from shared.rpc.boundary import in_turn
-from shared.rpc.convert import check_hold_seconds, check_user_id, instant_field, uuid_field
+from shared.rpc.convert import (
+    check_hold_seconds,
+    check_user_id,
+    instant_field,
+    optional_uuid_field,
+    uuid_field,
+)
 from shared.rpc.entries import entry_from_proto, reversal_from_proto
 from shared.rpc.error_messages import error_message
 from shared.rpc.server import Servicer
@@ -275,7 +281,7 @@ def _reversals(request: pb.RevertEntriesRequest) -> list[Reversal]:
 
 def _bound(text: str, path: str, default: UUID, violations: Violations) -> UUID:
     """One end of a range of entries; `default` where the request leaves it open, or has it wrong."""
-    return (uuid_field(text, path, violations) if text else None) or default
+    return optional_uuid_field(text, path, violations) or default
 
 
 def _check_batch(size: int, path: str) -> None:

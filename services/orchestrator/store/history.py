@@ -1,6 +1,6 @@
 """What the ledger has of one user: what was said, and events. Read where something comes late or is taken back."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -91,6 +91,9 @@ _AFTER_ALL: Final = (_FAR, _HIGHEST)
 _NEAR: Final = (timedelta(days=14), timedelta(days=224))
 """What is looked for is mostly near: so far it is looked first, then everywhere."""
 
+Span = tuple[datetime, datetime]
+"""Of times, with both ends."""
+
 
 class Fetching(Protocol):
     """A pool, or a connection in a transaction."""
@@ -153,19 +156,13 @@ class History:
 
     async def newest(self, source: Fetching, user_id: str, metric: str, before: InTime) -> Fact | None:
         """The last of a user's events of a metric that count, before a place in the order of times."""
-        for since, until in _backward(before[0]):
-            if rows := await source.fetch(_NEWEST, user_id, metric, since, until, before[1]):
-                return fact_from_row(rows[0])
-        return None
+        return await _first(source, _NEWEST, _backward(before[0]), user_id, metric, before[1])
 
     async def next_with(
         self, source: Fetching, user_id: str, metric: str, value: str, after: InTime
     ) -> Fact | None:
         """The first event behind a place in the order of times with a value of a UNIQUE metric."""
-        for since, until in _forward(after[0]):
-            if rows := await source.fetch(_NEXT_WITH, user_id, metric, since, until, after[1], value):
-                return fact_from_row(rows[0])
-        return None
+        return await _first(source, _NEXT_WITH, _forward(after[0]), user_id, metric, after[1], value)
 
     async def facts(self, source: Fetching, user_id: str, metric: str, since: datetime) -> list[Fact]:
         """A user's events of a metric from an instant on, in the order of times; and of those before the greatest and
@@ -187,18 +184,12 @@ class History:
         """
         if aggregation is Aggregation.LAST:
             before = await self.newest(source, user_id, metric, in_time(fact))
-            after = await self._next(source, user_id, metric, in_time(fact))
+            after = await _first(source, _NEXT, _forward(fact.occur_time), user_id, metric, fact.entry_id)
             return [event for event in (before, after) if event is not None]
         before = await self.greatest(source, user_id, metric, in_time(fact), fact.value_micros)
         if before is not None and before.value_micros >= fact.value_micros:
             return [before]
         return [*([before] if before else ()), *await self._records(source, user_id, metric, fact, before)]
-
-    async def _next(self, source: Fetching, user_id: str, metric: str, after: InTime) -> Fact | None:
-        for since, until in _forward(after[0]):
-            if rows := await source.fetch(_NEXT, user_id, metric, since, until, after[1]):
-                return fact_from_row(rows[0])
-        return None
 
     async def _records(
         self, source: Fetching, user_id: str, metric: str, fact: Fact, before: Fact | None
@@ -252,7 +243,17 @@ class History:
         return as_they_came(aggregation, [known] if known else [], came, undone)
 
 
-def _backward(at: datetime) -> Iterator[tuple[datetime, datetime]]:
+async def _first(
+    source: Fetching, query: str, spans: Iterable[Span], user_id: str, metric: str, *place: object
+) -> Fact | None:
+    """The event that a query finds in the nearest of these spans in which there is one."""
+    for since, until in spans:
+        if rows := await source.fetch(query, user_id, metric, since, until, *place):
+            return fact_from_row(rows[0])
+    return None
+
+
+def _backward(at: datetime) -> Iterator[Span]:
     """Spans of time that go before one another, from the nearest to the longest."""
     for reach in _NEAR:
         yield at - reach, at
@@ -260,7 +261,7 @@ def _backward(at: datetime) -> Iterator[tuple[datetime, datetime]]:
     yield _LONG_AGO, at
 
 
-def _forward(at: datetime) -> Iterator[tuple[datetime, datetime]]:
+def _forward(at: datetime) -> Iterator[Span]:
     """Spans of time that follow one another, from the nearest to the longest."""
     for reach in _NEAR:
         yield at, at + reach
